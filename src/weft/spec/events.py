@@ -1,0 +1,51 @@
+"""What generating yields, step by step. The terminal, the server and the playground only render these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One finished sequence of one request.
+
+    tokens: generated ids, end-of-sequence included if it was reached.
+    log_probs: log-probability of each token, same length.
+    score: length-penalised sum (semantics 5 in weft.spec.decoding).
+    finished: whether it ended by end-of-sequence rather than at the limit.
+    """
+
+    tokens: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    score: float
+    finished: bool
+
+
+@dataclass(frozen=True)
+class TokenEvent:
+    """One request grew by one token (greedy and sampling only: a beam may still change its mind)."""
+
+    request: int
+    token: int
+    log_prob: float
+    text: str = ""
+    """The text that this token adds; may be empty in the middle of a character. Filled by the model facade."""
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """One beam step of one request: its live hypotheses, best first."""
+
+    request: int
+    hypotheses: tuple[Hypothesis, ...]
+
+
+@dataclass(frozen=True)
+class FinishedEvent:
+    """One request is done; its `n_best` hypotheses, best first."""
+
+    request: int
+    hypotheses: tuple[Hypothesis, ...]
+
+
+GenerationEvent = TokenEvent | StepEvent | FinishedEvent

@@ -1,0 +1,35 @@
+"""The position-wise feed-forward part."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from weft.nn.dropout import Dropout
+from weft.spec import config as c
+
+ACTIVATIONS = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+    "silu": functional.silu,
+}
+
+
+class FeedForward(nn.Module):
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) when gated (Shazeer 2020)."""
+
+    def __init__(self, width: int, config: c.FeedForward) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.activation]
+        self.up = nn.Linear(width, config.size, config.bias)
+        self.gate = nn.Linear(width, config.size, config.bias) if config.gated else None
+        self.down = nn.Linear(config.size, width, config.bias)
+        self.dropout = Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        up = self.up(x)
+        inner = self.activation(up) if self.gate is None else self.activation(self.gate(x)) * up
+        return self.down(self.dropout(inner))

@@ -1,0 +1,159 @@
+"""The torch model of any ModelConfig: embeddings, stacks, head. It knows nothing of training or decoding.
+
+Its parameters are checked against the parameter table when it is built, and initialised from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from weft.errors import ConfigError
+from weft.nn.attention import Attention
+from weft.nn.cache import KeyValueCache
+from weft.nn.dropout import Dropout
+from weft.nn.feed_forward import FeedForward
+from weft.nn.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentMemory, State
+from weft.nn.stack import Table, TransformerStack, padding_mask
+from weft.spec import config as c
+from weft.spec.parameters import Parameter, parameters
+from weft.spec.trace import Trace
+
+
+@dataclass
+class TransformerMemory:
+    """Per block cross-attention keys and values [B, K, S, E], and an additive mask [B, 1, 1, S] or None."""
+
+    keys_values: list[tuple[Tensor, Tensor]]
+    mask: Tensor | None
+
+
+Memory = TransformerMemory | RecurrentMemory | None
+
+
+class Head(nn.Module):
+    """Hidden [..., D] -> logits [..., V]."""
+
+    def __init__(self, config: c.ModelConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.vocabulary, config.width))
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary)) if config.head.bias else None
+        self.soft_cap = config.head.soft_cap
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        logits = functional.linear(hidden, self.weight, self.bias)
+        return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
+
+
+class Model(nn.Module):
+    """Encoder-decoder or decoder-only, Transformer or recurrent."""
+
+    def __init__(self, config: c.ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.scale = config.width**0.5 if config.embedding.scale == "sqrt_width" else 1.0
+        if config.encoder is not None:
+            self.source_embedding = Table(config.vocabulary, config.width)
+            self.encoder = _build_stack(config, "encoder")
+        self.target_embedding = Table(config.vocabulary, config.width)
+        self.decoder = _build_stack(config, "decoder")
+        self.head = Head(config)
+        self._tie()
+        _check(self, parameters(config))
+
+    def _tie(self) -> None:
+        sharing = self.config.embedding.sharing
+        if sharing in ("all", "inputs"):
+            self.target_embedding.weight = self.source_embedding.weight
+        if sharing in ("all", "target"):
+            self.head.weight = self.target_embedding.weight
+
+    def initialise(self, seed: int) -> Model:
+        """Fill every parameter as the table says, from its own generator seeded with `seed`."""
+        generator = torch.Generator().manual_seed(seed)
+        table = parameters(self.config)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                _fill(parameter, table[name], generator)
+        return self
+
+    def set_dropout(self, residual: float, attention: float = 0.0, activation: float = 0.0) -> Model:
+        """Drop probabilities: after embeddings and sub-layers, on attention weights, inside feed-forward."""
+        for module in self.modules():
+            if isinstance(getattr(module, "dropout", None), Dropout):
+                kind = attention if isinstance(module, Attention) else \
+                    activation if isinstance(module, FeedForward) else residual
+                module.dropout.probability = kind  # type: ignore[union-attr,assignment]
+        return self
+
+    # ------------------------------------------------------------ whole sequences
+
+    def forward(self, source: Tensor | None, source_lengths: Tensor | None, target: Tensor,
+                target_lengths: Tensor | None = None, trace: Trace | None = None) -> Tensor:
+        """Teacher forcing. source [B, S], target inputs [B, T] (start token first) -> hidden [B, T, D].
+
+        Rows are padded on the right; lengths say how much is valid. A causal decoder needs no target lengths.
+        """
+        memory = None if source is None else self.encode(source, source_lengths, trace)
+        x = self.embed(self.target_embedding, target)
+        if isinstance(memory, RecurrentMemory):
+            return self.decoder(x, memory, trace=trace)[0]
+        cross = (memory.keys_values, memory.mask) if memory else (None, None)
+        return self.decoder(x, None, *cross, trace=trace)
+
+    def encode(self, source: Tensor, lengths: Tensor | None = None, trace: Trace | None = None) -> Memory:
+        """source ids [B, S] -> what the decoder needs of it."""
+        x = self.embed(self.source_embedding, source)
+        if isinstance(self.encoder, RecurrentEncoder):
+            lengths = torch.full((len(source),), source.shape[1]) if lengths is None else lengths
+            mask = torch.zeros(source.shape, dtype=x.dtype)
+            mask = mask.masked_fill(torch.arange(source.shape[1]) >= lengths[:, None], -torch.inf)
+            return self.decoder.remember(*self.encoder(x, lengths, trace), mask)
+        mask = padding_mask(lengths, source.shape[1], x.dtype)
+        hidden = self.encoder(x, None if mask is None else lengths, trace=trace)
+        return TransformerMemory([block.cross_attention.project_memory(hidden) for block in self.decoder.blocks], mask)
+
+    def embed(self, table: Table, ids: Tensor) -> Tensor:
+        """ids [B, T] -> [B, T, D], scaled."""
+        x = functional.embedding(ids, table.weight)
+        return x * self.scale if self.scale != 1.0 else x
+
+    # ------------------------------------------------------------ one step
+
+    def first_state(self, memory: Memory) -> list[KeyValueCache] | State:
+        if isinstance(memory, RecurrentMemory):
+            return self.decoder.first_state(memory)
+        return [KeyValueCache() for _ in self.decoder.blocks]
+
+
+def _build_stack(config: c.ModelConfig, name: str) -> nn.Module:
+    stack = config.encoder if name == "encoder" else config.decoder
+    if isinstance(stack, c.RecurrentStack):
+        return RecurrentEncoder(config, stack) if name == "encoder" else RecurrentDecoder(config, stack)
+    assert stack is not None
+    length = config.window.source if name == "encoder" else config.window.target
+    return TransformerStack(config, stack, name, name == "decoder" and config.encoder is not None, length)
+
+
+def _check(model: Model, table: dict[str, Parameter]) -> None:
+    """Every parameter of the table is in the module with its shape, and no other."""
+    built = {name: tuple(tensor.shape) for name, tensor in model.named_parameters(remove_duplicate=False)}
+    wanted = {name: parameter.shape for name, parameter in table.items()}
+    if built != wanted:
+        wrong = sorted(set(built.items()) ^ set(wanted.items()))
+        raise ConfigError(f"the torch model and the parameter table disagree on {wrong}")
+
+
+def _fill(tensor: Tensor, row: Parameter, generator: torch.Generator) -> None:
+    if row.init == "xavier":
+        bound = (6.0 / (row.shape[0] + row.shape[1])) ** 0.5
+        tensor.uniform_(-bound, bound, generator=generator)
+    elif row.init == "normal":
+        tensor.normal_(0.0, row.scale, generator=generator)
+    elif row.init == "uniform":
+        tensor.uniform_(-row.scale, row.scale, generator=generator)
+    else:
+        tensor.fill_(1.0 if row.init == "ones" else 0.0)

@@ -1,0 +1,139 @@
+"""A Transformer stack: positions, blocks, final norm. Embeddings come in from the model.
+
+Masks are built here from lengths. A causal stack lets position t see 0..t (the last `window` of them).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from weft.nn import position as pos
+from weft.nn.attention import Angles
+from weft.nn.block import Block, Memory
+from weft.nn.cache import KeyValueCache
+from weft.nn.dropout import Dropout
+from weft.nn.norm import build_norm
+from weft.spec import config as c
+from weft.spec.trace import Trace
+
+
+class Table(nn.Module):
+    """A matrix of rows looked up by index, [rows, columns]."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, columns))
+
+
+class TransformerStack(nn.Module):
+    """Encoder (causal=False) or decoder (causal=True; cross=True where there is a source)."""
+
+    def __init__(self, config: c.ModelConfig, stack: c.TransformerStack, name: str, cross: bool, length: int) -> None:
+        super().__init__()
+        self.config, self.stack, self.name, self.length = config, stack, name, length
+        self.causal = name == "decoder"
+        if isinstance(stack.position, c.Learned):
+            self.position = Table(length, config.width)
+        if isinstance(stack.position, c.RelativeBias):
+            self.relative_bias = Table(stack.position.buckets, stack.attention.heads)
+        if stack.embedding_norm:
+            self.embedding_norm = build_norm(stack.norm, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config, stack, f"{name}.blocks.{layer}", cross) for layer in range(stack.layers))
+        if stack.final_norm:
+            self.final_norm = build_norm(stack.norm, config.width)
+        self.dropout = Dropout()
+        self._sinusoids: Tensor | None = None
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, memory: list[Memory] | None = None,
+                memory_mask: Tensor | None = None, caches: list[KeyValueCache] | None = None, start: int = 0,
+                trace: Trace | None = None) -> Tensor:
+        """Embeddings x [B, T, D] at positions start.. -> hidden [B, T, D].
+
+        lengths: int [B], valid keys of each row; None if all are. memory: per block, cross-attention keys and
+        values [B, K, S, E].
+        """
+        positions = torch.arange(start, start + x.shape[1], device=x.device)
+        x = self.embed_positions(x, positions, trace)
+        mask = self.mask(positions, start + x.shape[1], lengths, x.dtype)
+        angles = self._angles(positions)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, mask, angles, memory[layer] if memory else None, memory_mask,
+                      caches[layer] if caches else None, trace)
+        if self.stack.final_norm:
+            x = self.final_norm(x)
+        if trace is not None:
+            trace.add(f"{self.name}.hidden", x)
+        return x
+
+    def embed_positions(self, x: Tensor, positions: Tensor, trace: Trace | None = None) -> Tensor:
+        """Add what the position adds to an embedding; embedding norm and dropout. x [B, T, D]."""
+        position = self.stack.position
+        if isinstance(position, c.Sinusoidal):
+            x = x + self._sinusoidal_rows(int(positions[-1]) + 1, x)[positions]
+        elif isinstance(position, c.Learned):
+            x = x + self.position.weight[positions]
+        if self.stack.embedding_norm:
+            x = self.embedding_norm(x)
+        if trace is not None:
+            trace.add(f"{self.name}.embedding", x)
+        return self.dropout(x)
+
+    def _sinusoidal_rows(self, needed: int, like: Tensor) -> Tensor:
+        table = self._sinusoids
+        if table is None or len(table) < needed or table.dtype != like.dtype or table.device != like.device:
+            length = max(needed, self.length)
+            table = pos.sinusoidal(self.stack.position, self.config.width, length).to(like)  # type: ignore[arg-type]
+            self._sinusoids = table
+        return table
+
+    def _angles(self, positions: Tensor) -> Angles | None:
+        if not isinstance(self.stack.position, c.Rotary):
+            return None
+        return pos.rotary_angles(self.stack.position.base, self.config.head_size(self.stack.attention), positions)
+
+    def mask(self, positions: Tensor, keys: int, lengths: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """Additive mask that broadcasts to [B, H, T, S], or None where every query sees every key."""
+        mask = self._bias(positions, keys)
+        forbidden = self._forbidden(positions, keys, lengths)
+        if forbidden is not None:
+            mask = torch.zeros(forbidden.shape).masked_fill(forbidden, -torch.inf) if mask is None \
+                else mask.masked_fill(forbidden, -torch.inf)
+        return None if mask is None else mask.to(dtype)
+
+    def _forbidden(self, positions: Tensor, keys: int, lengths: Tensor | None) -> Tensor | None:
+        """bool, True where a query must not look; [1 or B, 1, 1 or T, S]."""
+        key = torch.arange(keys, device=positions.device)
+        distance = key - positions[:, None]  # [T, S]
+        window = self.stack.attention.window
+        forbidden = None
+        if self.causal and len(positions) > 1:
+            forbidden = (distance > 0)[None, None]
+        if window is not None:
+            outside = distance <= -window if self.causal else distance.abs() >= window
+            forbidden = outside[None, None] | forbidden if forbidden is not None else outside[None, None]
+        if lengths is not None:
+            padding = (key >= lengths[:, None])[:, None, None]
+            forbidden = padding | forbidden if forbidden is not None else padding
+        return forbidden
+
+    def _bias(self, positions: Tensor, keys: int) -> Tensor | None:
+        """What positions add to attention scores, [1, H, T, S]."""
+        position = self.stack.position
+        distance = torch.arange(keys, device=positions.device) - positions[:, None]
+        if isinstance(position, c.RelativeBias):
+            bucket = pos.relative_bucket(distance, position, self.causal)
+            return self.relative_bias.weight[bucket].permute(2, 0, 1)[None]
+        if isinstance(position, c.ALiBi):
+            slopes = pos.alibi_slopes(self.stack.attention.heads).to(positions.device)
+            return (-distance.abs() * slopes[:, None, None])[None]
+        return None
+
+
+def padding_mask(lengths: Tensor | None, size: int, dtype: torch.dtype) -> Tensor | None:
+    """Additive mask over source positions, [B, 1, 1, S]: -inf past each length; None if nothing is padded."""
+    if lengths is None or bool((lengths == size).all()):
+        return None
+    forbidden = torch.arange(size, device=lengths.device) >= lengths[:, None]
+    return torch.zeros(forbidden.shape, dtype=dtype).masked_fill(forbidden, -torch.inf)[:, None, None]

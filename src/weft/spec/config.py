@@ -1,0 +1,378 @@
+"""ModelConfig: one frozen tree that says everything about a model's architecture. Pure Python.
+
+One field per decision, each a closed set of tagged variants. Behaviour comes from these fields, never from a
+model's name. Shape letters used in all of Weft: B batch, T target positions, S source positions, H heads,
+K key/value heads, E head size, D model width, F feed-forward size, V vocabulary, R rows being decoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+from weft.errors import ConfigError
+from weft.spec.tagged import from_dict, to_dict
+
+# ---------------------------------------------------------------- parts of a Transformer stack
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Ba et al. 2016."""
+
+    type: ClassVar[str] = "layer_norm"
+    epsilon: float = 1e-5
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class RMSNorm:
+    """Zhang and Sennrich 2019."""
+
+    type: ClassVar[str] = "rms_norm"
+    epsilon: float = 1e-6
+
+
+Norm = LayerNorm | RMSNorm
+
+
+@dataclass(frozen=True)
+class Sinusoidal:
+    """Vaswani et al. 2017, section 3.5: sin and cos of position / base ** (2i / dimension), added to embeddings.
+
+    dimension: channels that carry the encoding (even); None is the model width. The rest get zeros.
+    layout: `interleaved` as printed in the paper; `halves` puts all sines before all cosines (tensor2tensor,
+    Marian).
+    """
+
+    type: ClassVar[str] = "sinusoidal"
+    base: float = 10000.0
+    dimension: int | None = None
+    layout: Literal["interleaved", "halves"] = "interleaved"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One trained vector per position, up to the window (Gehring et al. 2017)."""
+
+    type: ClassVar[str] = "learned"
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Su et al. 2021: queries and keys of self-attention are turned by an angle that grows with position."""
+
+    type: ClassVar[str] = "rotary"
+    base: float = 10000.0
+
+
+@dataclass(frozen=True)
+class RelativeBias:
+    """Raffel et al. 2020 (T5): a learned bias per head and bucketed distance, shared by the stack's layers."""
+
+    type: ClassVar[str] = "relative_bias"
+    buckets: int = 32
+    max_distance: int = 128
+
+
+@dataclass(frozen=True)
+class ALiBi:
+    """Press et al. 2022: a fixed penalty on attention scores, linear in distance, one slope per head."""
+
+    type: ClassVar[str] = "alibi"
+
+
+@dataclass(frozen=True)
+class NoPosition:
+    """Positions are not told apart, but by a causal mask where there is one."""
+
+    type: ClassVar[str] = "none"
+
+
+Position = Sinusoidal | Learned | Rotary | RelativeBias | ALiBi | NoPosition
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Scaled dot-product attention with `heads` query heads (Vaswani et al. 2017, section 3.2).
+
+    key_value_heads: fewer than heads is grouped-query attention (Ainslie et al. 2023), 1 is multi-query.
+    head_size: None is width / heads.
+    window: each position sees at most this many latest positions, itself included (self-attention only).
+    soft_cap: scores become cap * tanh(score / cap) (Gemma 2).
+    query_key_norm: norm of every query and key head (Henry et al. 2020).
+    """
+
+    heads: int
+    key_value_heads: int | None = None
+    head_size: int | None = None
+    bias: bool = True
+    window: int | None = None
+    soft_cap: float | None = None
+    query_key_norm: Norm | None = None
+
+
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """Two linear maps around an activation; gated ones multiply by a third (Shazeer 2020)."""
+
+    size: int
+    activation: Activation = "relu"
+    gated: bool = False
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class TransformerStack:
+    """A stack of equal blocks.
+
+    placement: `post` norms after each residual sum (Vaswani et al. 2017), `pre` before each sub-layer
+    (Xiong et al. 2020), `sandwich` both before and after it, within the residual branch (Ding et al. 2021).
+    residual: `sequential`, or `parallel` with attention and feed-forward side by side on one norm (PaLM).
+    final_norm: a norm after the last block.
+    """
+
+    type: ClassVar[str] = "transformer"
+    layers: int
+    attention: Attention
+    feed_forward: FeedForward
+    norm: Norm = LayerNorm()
+    placement: Literal["pre", "post", "sandwich"] = "post"
+    position: Position = Sinusoidal()
+    residual: Literal["sequential", "parallel"] = "sequential"
+    final_norm: bool = False
+    embedding_norm: bool = False
+
+
+# ---------------------------------------------------------------- parts of a recurrent stack
+
+
+@dataclass(frozen=True)
+class SingleVector:
+    """The encoder's last state is all that the decoder gets.
+
+    every_step: False hands it over as first state (Sutskever et al. 2014); True also feeds it to every step
+    (Cho et al. 2014).
+    """
+
+    type: ClassVar[str] = "single_vector"
+    every_step: bool = False
+
+
+@dataclass(frozen=True)
+class BahdanauAttention:
+    """Additive attention with the state before the step; its context is an input of the step
+    (Bahdanau et al. 2015, appendix A)."""
+
+    type: ClassVar[str] = "bahdanau"
+    size: int
+
+
+@dataclass(frozen=True)
+class LuongAttention:
+    """Multiplicative attention with the state after the step (Luong et al. 2015, section 3.1).
+
+    score: `dot` needs encoder outputs as wide as the decoder state; `general` maps them.
+    """
+
+    type: ClassVar[str] = "luong"
+    score: Literal["dot", "general"] = "general"
+
+
+Bridge = SingleVector | BahdanauAttention | LuongAttention
+
+
+@dataclass(frozen=True)
+class RecurrentStack:
+    """GRU (Cho et al. 2014) or LSTM (Hochreiter and Schmidhuber 1997) layers of `size` cells a direction.
+
+    bidirectional: the encoder reads both ways; outputs are 2 * size wide (never in a decoder).
+    bridge: how the decoder gets at the source (decoders only).
+    """
+
+    type: ClassVar[str] = "recurrent"
+    cell: Literal["gru", "lstm"]
+    size: int
+    layers: int = 1
+    bidirectional: bool = False
+    bridge: Bridge | None = None
+
+    @property
+    def gates(self) -> int:
+        return 3 if self.cell == "gru" else 4
+
+    @property
+    def output_size(self) -> int:
+        return self.size * (2 if self.bidirectional else 1)
+
+
+Stack = TransformerStack | RecurrentStack
+
+# ---------------------------------------------------------------- the whole
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Token embeddings and what shares their matrix.
+
+    sharing: `all` one matrix for source, target and head (Press and Wolf 2017); `target` for target and head;
+    `inputs` for source and target; `none`.
+    scale: `sqrt_width` multiplies embeddings by sqrt(D) (Vaswani et al. 2017, section 3.4).
+    """
+
+    sharing: Literal["all", "target", "inputs", "none"] = "all"
+    scale: Literal["none", "sqrt_width"] = "sqrt_width"
+
+
+@dataclass(frozen=True)
+class LanguageModelHead:
+    """Hidden state to logits over the vocabulary. soft_cap as in Attention."""
+
+    type: ClassVar[str] = "language_model"
+    bias: bool = False
+    soft_cap: float | None = None
+
+
+Head = LanguageModelHead
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Token ids with a meaning. start: what the decoder is fed first. The source ends with eos."""
+
+    pad: int = 0
+    unk: int = 1
+    bos: int = 2
+    eos: int = 3
+    start: int = 2
+
+
+@dataclass(frozen=True)
+class Window:
+    """Most positions, special tokens included, of a source and of a target (or of a decoder-only text)."""
+
+    source: int = 512
+    target: int = 512
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model: `encoder` and `decoder` (encoder-decoder), or a decoder alone (decoder-only).
+
+    tokenizer: fingerprint of the tokenizer it was trained with; None before training.
+    """
+
+    vocabulary: int
+    width: int
+    decoder: Stack
+    encoder: Stack | None = None
+    embedding: Embedding = Embedding()
+    head: Head = LanguageModelHead()
+    special: SpecialTokens = SpecialTokens()
+    window: Window = field(default_factory=Window)
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        problems = [*_range_problems(self), *_stack_problems(self)]
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    @property
+    def kind(self) -> Literal["encoder-decoder", "decoder-only"]:
+        return "decoder-only" if self.encoder is None else "encoder-decoder"
+
+    @property
+    def is_recurrent(self) -> bool:
+        return isinstance(self.decoder, RecurrentStack)
+
+    def head_size(self, attention: Attention) -> int:
+        return attention.head_size or self.width // attention.heads
+
+    def with_tokenizer(self, fingerprint: str, vocabulary: int) -> ModelConfig:
+        return replace(self, tokenizer=fingerprint, vocabulary=vocabulary)
+
+    def to_dict(self) -> dict[str, Any]:
+        return to_dict(self)
+
+    @staticmethod
+    def from_dict(data: Any) -> ModelConfig:
+        """Raises ConfigError with the path of the key that is unknown, missing or wrong."""
+        return from_dict(ModelConfig, data)
+
+
+def key_value_heads(attention: Attention) -> int:
+    return attention.key_value_heads or attention.heads
+
+
+# ---------------------------------------------------------------- what cannot be
+
+
+def _range_problems(config: ModelConfig) -> list[str]:
+    special = config.special
+    checks = [
+        (config.vocabulary >= 1, f"vocabulary is {config.vocabulary}; it must be 1 or more"),
+        (config.width >= 1, f"width is {config.width}; it must be 1 or more"),
+        (config.window.source >= 1 and config.window.target >= 1, "window must be 1 or more positions"),
+        (max(special.pad, special.unk, special.bos, special.eos, special.start) < config.vocabulary,
+         f"a special token id is not below the vocabulary of {config.vocabulary}"),
+        (config.encoder is not None or config.embedding.sharing in ("target", "none"),
+         f"embedding.sharing is {config.embedding.sharing!r}; without an encoder it must be 'target' or 'none'"),
+    ]
+    return [message for good, message in checks if not good]
+
+
+def _stack_problems(config: ModelConfig) -> list[str]:
+    problems = []
+    for name, stack in (("encoder", config.encoder), ("decoder", config.decoder)):
+        if isinstance(stack, TransformerStack):
+            problems += _transformer_problems(config, name, stack)
+        elif isinstance(stack, RecurrentStack):
+            problems += _recurrent_problems(config, name, stack)
+    if config.encoder is not None and type(config.encoder) is not type(config.decoder):
+        problems.append("encoder and decoder must both be transformer or both be recurrent")
+    return problems
+
+
+def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStack) -> list[str]:
+    attention = stack.attention
+    size = attention.head_size
+    position = stack.position
+    checks = [
+        (stack.layers >= 0, f"{name}.layers is {stack.layers}; it must be 0 or more"),
+        (attention.heads >= 1, f"{name}.attention.heads is {attention.heads}; it must be 1 or more"),
+        (size is not None or config.width % max(attention.heads, 1) == 0,
+         f"width {config.width} is no multiple of {name}.attention.heads {attention.heads}; set head_size"),
+        (attention.heads % key_value_heads(attention) == 0,
+         f"{name}.attention.heads {attention.heads} is no multiple of key_value_heads {key_value_heads(attention)}"),
+        (not (isinstance(position, Sinusoidal) and (position.dimension or config.width) > config.width),
+         f"{name}.position.dimension is above the width {config.width}"),
+        (not (isinstance(position, Sinusoidal) and (position.dimension or config.width) % 2),
+         f"{name}.position.dimension must be even (set it if the width {config.width} is odd)"),
+        (not (isinstance(position, Rotary) and config.head_size(attention) % 2),
+         f"{name}: rotary positions need an even head size, not {config.head_size(attention)}"),
+        (not (stack.residual == "parallel" and stack.placement != "pre"),
+         f"{name}: residual 'parallel' needs placement 'pre', not {stack.placement!r}"),
+        (not (stack.residual == "parallel" and config.encoder is not None),
+         f"{name}: residual 'parallel' is for decoder-only models"),
+    ]
+    return [message for good, message in checks if not good]
+
+
+def _recurrent_problems(config: ModelConfig, name: str, stack: RecurrentStack) -> list[str]:
+    decoder = name == "decoder"
+    checks = [
+        (stack.layers >= 1 and stack.size >= 1, f"{name}.layers and {name}.size must be 1 or more"),
+        (not (decoder and stack.bidirectional), "decoder.bidirectional must be false: it cannot read ahead"),
+        (decoder or stack.bridge is None, "encoder.bridge must be null: the bridge belongs to the decoder"),
+        (not decoder or stack.bridge is not None, "decoder.bridge is missing: single_vector, bahdanau or luong"),
+        (config.encoder is not None, "a recurrent decoder needs an encoder"),
+    ]
+    bridge, encoder = stack.bridge, config.encoder
+    if isinstance(bridge, LuongAttention) and bridge.score == "dot" and isinstance(encoder, RecurrentStack):
+        checks.append((encoder.output_size == stack.size,
+                       f"luong score 'dot' needs encoder outputs ({encoder.output_size}) as wide as the decoder "
+                       f"state ({stack.size}); use 'general'"))
+    return [message for good, message in checks if not good]

@@ -2,7 +2,7 @@
 
 Plain batched products, not scaled_dot_product_attention: at sentence lengths its CPU backward costs several
 times as much (docs/LOG.md, 2026-11-20), and the weights can be traced. Masks are additive: 0 where a query may
-look, -inf where it may not.
+look, the lowest finite number where it may not.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from weft.errors import ConfigError
 from weft.nn.attention import Attention
-from weft.nn.cache import KeyValueCache
 from weft.nn.dropout import Dropout
+from weft.nn.embedding import embed
 from weft.nn.feed_forward import FeedForward
-from weft.nn.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentMemory, State
+from weft.nn.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentMemory
 from weft.nn.stack import Table, TransformerStack, padding_mask
 from weft.spec import config as c
 from weft.spec.parameters import Parameter, parameters
@@ -29,6 +29,11 @@ class TransformerMemory:
 
     keys_values: list[tuple[Tensor, Tensor]]
     mask: Tensor | None
+
+    def rows(self, index: Tensor) -> TransformerMemory:
+        """The memory of these sources only."""
+        kept = [(keys.index_select(0, index), values.index_select(0, index)) for keys, values in self.keys_values]
+        return TransformerMemory(kept, None if self.mask is None else self.mask.index_select(0, index))
 
 
 Memory = TransformerMemory | RecurrentMemory | None
@@ -110,7 +115,7 @@ class Model(nn.Module):
         if isinstance(self.encoder, RecurrentEncoder):
             lengths = torch.full((len(source),), source.shape[1]) if lengths is None else lengths
             mask = torch.zeros(source.shape, dtype=x.dtype)
-            mask = mask.masked_fill(torch.arange(source.shape[1]) >= lengths[:, None], -torch.inf)
+            mask = mask.masked_fill(torch.arange(source.shape[1]) >= lengths[:, None], torch.finfo(x.dtype).min)
             return self.decoder.remember(*self.encoder(x, lengths, trace), mask)
         mask = padding_mask(lengths, source.shape[1], x.dtype)
         hidden = self.encoder(x, None if mask is None else lengths, trace=trace)
@@ -118,15 +123,7 @@ class Model(nn.Module):
 
     def embed(self, table: Table, ids: Tensor) -> Tensor:
         """ids [B, T] -> [B, T, D], scaled."""
-        x = functional.embedding(ids, table.weight)
-        return x * self.scale if self.scale != 1.0 else x
-
-    # ------------------------------------------------------------ one step
-
-    def first_state(self, memory: Memory) -> list[KeyValueCache] | State:
-        if isinstance(memory, RecurrentMemory):
-            return self.decoder.first_state(memory)
-        return [KeyValueCache() for _ in self.decoder.blocks]
+        return embed(table.weight, ids, self.scale)
 
 
 def _build_stack(config: c.ModelConfig, name: str) -> nn.Module:

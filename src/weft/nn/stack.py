@@ -1,9 +1,12 @@
 """A Transformer stack: positions, blocks, final norm. Embeddings come in from the model.
 
-Masks are built here from lengths. A causal stack lets position t see 0..t (the last `window` of them).
+Masks are built here from lengths; what is forbidden gets the lowest finite number, so that a row of padding
+gives a useless but finite result. A causal stack lets position t see 0..t (the last `window` of them).
 """
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor, nn
@@ -48,15 +51,17 @@ class TransformerStack(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, memory: list[Memory] | None = None,
                 memory_mask: Tensor | None = None, caches: list[KeyValueCache] | None = None, start: int = 0,
-                trace: Trace | None = None) -> Tensor:
-        """Embeddings x [B, T, D] at positions start.. -> hidden [B, T, D].
+                offsets: Tensor | None = None, trace: Trace | None = None) -> Tensor:
+        """Embeddings x [B, T, D] at columns start.. -> hidden [B, T, D].
 
-        lengths: int [B], valid keys of each row; None if all are. memory: per block, cross-attention keys and
-        values [B, K, S, E].
+        lengths: int [B], valid columns of each row, padded on the right; None if all are.
+        offsets: int [B], columns of padding on the left of each row; a row's position 0 is its column `offset`.
+        memory: per block, cross-attention keys and values [N, K, S, E]; row r of B looks at r // (B / N).
         """
-        positions = torch.arange(start, start + x.shape[1], device=x.device)
+        columns = torch.arange(start, start + x.shape[1], device=x.device)
+        positions = columns if offsets is None else (columns - offsets[:, None]).clamp_(min=0)
         x = self.embed_positions(x, positions, trace)
-        mask = self.mask(positions, start + x.shape[1], lengths, x.dtype)
+        mask = self.mask(columns, start + x.shape[1], lengths, offsets, x.dtype)
         angles = self._angles(positions)
         for layer, block in enumerate(self.blocks):
             x = block(x, mask, angles, memory[layer] if memory else None, memory_mask,
@@ -68,10 +73,10 @@ class TransformerStack(nn.Module):
         return x
 
     def embed_positions(self, x: Tensor, positions: Tensor, trace: Trace | None = None) -> Tensor:
-        """Add what the position adds to an embedding; embedding norm and dropout. x [B, T, D]."""
+        """Add what positions [T] or [B, T] add to embeddings x [B, T, D]; embedding norm and dropout."""
         position = self.stack.position
         if isinstance(position, c.Sinusoidal):
-            x = x + self._sinusoidal_rows(int(positions[-1]) + 1, x)[positions]
+            x = x + self._sinusoidal_rows(int(positions.max()) + 1, x)[positions]
         elif isinstance(position, c.Learned):
             x = x + self.position.weight[positions]
         if self.stack.embedding_norm:
@@ -91,49 +96,52 @@ class TransformerStack(nn.Module):
     def _angles(self, positions: Tensor) -> Angles | None:
         if not isinstance(self.stack.position, c.Rotary):
             return None
-        return pos.rotary_angles(self.stack.position.base, self.config.head_size(self.stack.attention), positions)
+        size = self.config.head_size(self.stack.attention)
+        cos, sin = pos.rotary_angles(self.stack.position.base, size, positions)
+        return (cos, sin) if positions.dim() == 1 else (cos[:, None], sin[:, None])
 
-    def mask(self, positions: Tensor, keys: int, lengths: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    def mask(self, columns: Tensor, keys: int, lengths: Tensor | None, offsets: Tensor | None, dtype: torch.dtype
+             ) -> Tensor | None:
         """Additive mask that broadcasts to [B, H, T, S], or None where every query sees every key."""
-        mask = self._bias(positions, keys)
-        forbidden = self._forbidden(positions, keys, lengths)
-        if forbidden is not None:
-            mask = torch.zeros(forbidden.shape).masked_fill(forbidden, -torch.inf) if mask is None \
-                else mask.masked_fill(forbidden, -torch.inf)
-        return None if mask is None else mask.to(dtype)
+        bias = self._bias(columns, keys)
+        forbidden = self._forbidden(columns, keys, lengths, offsets)
+        if forbidden is None:
+            return None if bias is None else bias.to(dtype)
+        bias = torch.zeros(1, dtype=dtype) if bias is None else bias.to(dtype)
+        return torch.where(forbidden, torch.finfo(dtype).min, bias)
 
-    def _forbidden(self, positions: Tensor, keys: int, lengths: Tensor | None) -> Tensor | None:
-        """bool, True where a query must not look; [1 or B, 1, 1 or T, S]."""
-        key = torch.arange(keys, device=positions.device)
-        distance = key - positions[:, None]  # [T, S]
+    def _forbidden(self, columns: Tensor, keys: int, lengths: Tensor | None, offsets: Tensor | None) -> Tensor | None:
+        """bool, True where a query must not look; broadcasts to [B, 1, T, S]."""
+        key = torch.arange(keys, device=columns.device)
+        distance = key - columns[:, None]  # [T, S]
         window = self.stack.attention.window
-        forbidden = None
-        if self.causal and len(positions) > 1:
-            forbidden = (distance > 0)[None, None]
+        rules = []
+        if self.causal and len(columns) > 1:
+            rules.append((distance > 0)[None, None])
         if window is not None:
-            outside = distance <= -window if self.causal else distance.abs() >= window
-            forbidden = outside[None, None] | forbidden if forbidden is not None else outside[None, None]
+            rules.append((distance <= -window if self.causal else distance.abs() >= window)[None, None])
         if lengths is not None:
-            padding = (key >= lengths[:, None])[:, None, None]
-            forbidden = padding | forbidden if forbidden is not None else padding
-        return forbidden
+            rules.append((key >= lengths[:, None])[:, None, None])
+        if offsets is not None:
+            rules.append((key < offsets[:, None])[:, None, None])
+        return functools.reduce(torch.logical_or, rules) if rules else None
 
-    def _bias(self, positions: Tensor, keys: int) -> Tensor | None:
+    def _bias(self, columns: Tensor, keys: int) -> Tensor | None:
         """What positions add to attention scores, [1, H, T, S]."""
         position = self.stack.position
-        distance = torch.arange(keys, device=positions.device) - positions[:, None]
+        distance = torch.arange(keys, device=columns.device) - columns[:, None]
         if isinstance(position, c.RelativeBias):
             bucket = pos.relative_bucket(distance, position, self.causal)
             return self.relative_bias.weight[bucket].permute(2, 0, 1)[None]
         if isinstance(position, c.ALiBi):
-            slopes = pos.alibi_slopes(self.stack.attention.heads).to(positions.device)
+            slopes = pos.alibi_slopes(self.stack.attention.heads).to(columns.device)
             return (-distance.abs() * slopes[:, None, None])[None]
         return None
 
 
 def padding_mask(lengths: Tensor | None, size: int, dtype: torch.dtype) -> Tensor | None:
-    """Additive mask over source positions, [B, 1, 1, S]: -inf past each length; None if nothing is padded."""
+    """Additive mask over source positions, [B, 1, 1, S], lowest past each length; None if nothing is padded."""
     if lengths is None or bool((lengths == size).all()):
         return None
     forbidden = torch.arange(size, device=lengths.device) >= lengths[:, None]
-    return torch.zeros(forbidden.shape, dtype=dtype).masked_fill(forbidden, -torch.inf)[:, None, None]
+    return torch.zeros(forbidden.shape, dtype=dtype).masked_fill(forbidden, torch.finfo(dtype).min)[:, None, None]

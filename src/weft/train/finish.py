@@ -1,0 +1,30 @@
+"""The end of a run: a bundle of its best weights, with a card that says where they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from weft.bundle import save_bundle
+from weft.card import bundle_card
+from weft.train.run import Run
+
+if TYPE_CHECKING:
+    from weft.train.loop import Position
+
+GENERATION = {"beams": 4, "length_penalty": 1.0}
+
+
+def write_bundle(run: Run, weights: dict[str, Tensor], at: Position, seconds: float) -> Path:
+    """Write the run's output folder as a bundle."""
+    metrics = {"validation loss (nats a token)": round(at.best_loss, 4)}
+    if at.best_bleu is not None:
+        metrics["validation BLEU (greedy, first sources)"] = round(at.best_bleu, 2)
+    special = run.config.special
+    banned = sorted({special.pad, special.unk, special.bos, special.start} - {special.eos})
+    card = bundle_card(run.config, run.options, metrics, seconds=seconds, step=at.best_step)
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    return save_bundle(run.out, run.config, arrays, run.tokenizer.to_json(), GENERATION | {"banned": banned}, card,
+                       task=run.options.task)

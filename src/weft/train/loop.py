@@ -1,0 +1,312 @@
+"""The training loop. It yields events and leaves their display to whoever reads them.
+
+Data order, dropout and optimiser state are functions of the checkpoint, so a run that was killed and started
+again gives the same weights, bit for bit, as one that was not (with a time budget the learning rate follows the
+clock, which no run repeats).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weft import data
+from weft.errors import CheckpointError
+from weft.nn.model import Model
+from weft.spec import training as t
+from weft.spec.parameters import count
+from weft.train.averaging import Average
+from weft.train.batch import Batch, make_batch
+from weft.train.checkpoint import load_state, save_state, write_atomically
+from weft.train.finish import write_bundle
+from weft.train.flat import FlatParameters
+from weft.train.logs import MetricsLog
+from weft.train.losses import head_cross_entropy
+from weft.train.memory import keep_large_blocks
+from weft.train.optimiser import Adam
+from weft.train.run import Run, open_run
+from weft.train.schedule import learning_rate_factor
+from weft.train.validation import Validator
+
+VALIDATIONS = 20
+"""Validations of a run whose options do not say how often."""
+
+
+@dataclass
+class Position:
+    """Where a run stands; saved with every checkpoint."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    """Batches of the epoch already used."""
+    tokens: int = 0
+    seconds: float = 0.0
+    validated: int = 0
+    """Validations done, as twentieths of the run when they are planned by progress."""
+    best_step: int = 0
+    best_loss: float = math.inf
+    best_bleu: float | None = None
+    bad: int = 0
+    """Validations since the best."""
+    unlogged: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Loss sum and tokens since the last progress event."""
+
+
+def train(options: t.TrainingOptions, stop: Callable[[], bool] = lambda: False) -> Iterator[t.TrainingEvent]:
+    """Train as `options` say, or go on with the run in options.out; yields events, the last one `Finished`.
+
+    stop: asked after every update; True ends the run with a checkpoint and a bundle of the best weights so far.
+    """
+    began = time.monotonic()
+    run = open_run(options)
+    if run.finished:
+        facts = json.loads((run.folder / "finished.json").read_text("utf-8"))
+        yield t.Finished(facts["step"], str(run.out), facts["best_loss"], facts["best_bleu"], "already finished")
+        return
+    yield from Trainer(run, began, stop).events()
+
+
+class Trainer:
+    """One run in memory: model, optimiser, averages and position."""
+
+    def __init__(self, run: Run, began: float, stop: Callable[[], bool]) -> None:
+        self.run, self.options, self.stop, self.began = run, run.options, stop, began
+        keep_large_blocks()
+        torch.set_num_threads(run.options.threads or torch.get_num_threads())
+        torch.manual_seed(run.options.seed)
+        dtype = torch.bfloat16 if run.options.precision == "bf16" else torch.float32
+        self.model = Model(run.config).initialise(run.options.seed).train()
+        self.model.set_dropout(run.options.dropout or 0.0, run.options.attention_dropout,
+                               run.options.activation_dropout)
+        self.flat = FlatParameters(self.model, dtype)
+        self.adam = Adam(self.flat, run.options)
+        self.average = Average(self.flat.master, run.options.ema or 0.0, run.options.average)
+        self.validator = Validator(run, dtype, self._batches(run.validation.lengths, 0, self._validation_batch))
+        self.at = Position()
+        self.train_lengths = run.train.lengths
+        self.log = MetricsLog(run.folder, run.options.tensorboard)
+        self._saved = self._shown = time.monotonic()
+        self._shown_tokens = 0
+        self._validation_seconds = 0.0
+
+    # ------------------------------------------------------------ the loop
+
+    def events(self) -> Iterator[t.TrainingEvent]:
+        warnings = self._resume()
+        self.began -= self.at.seconds
+        yield t.Started(str(self.run.out), self.at.step, self._total_steps(), count(self.run.config),
+                        len(self.run.train.sources), len(self.run.validation.sources), asdict(self.options),
+                        tuple(self.run.notes))
+        yield from map(t.Warned, warnings)
+        reason = ""
+        while not reason:
+            for batches in self._updates():
+                for event in self._update(batches):
+                    self.log.write(event)
+                    yield event
+                reason = self._reason_to_end()
+                if reason:
+                    break
+        yield from self._finish(reason)
+
+    def _updates(self) -> Iterator[list[Batch]]:
+        """The rest of the present epoch, as lists of `accumulate` small batches."""
+        groups = self._epoch_batches(self.at.epoch)
+        while self.at.batch < len(groups):
+            rows = groups[self.at.batch]
+            self.at.batch += 1
+            if self.at.batch == len(groups):
+                self.at.epoch, self.at.batch = self.at.epoch + 1, 0
+                yield self._cut(rows)
+                return
+            yield self._cut(rows)
+
+    def _update(self, batches: list[Batch]) -> Iterator[t.TrainingEvent]:
+        tokens = sum(batch.tokens for batch in batches)
+        loss = sum(self._backward(batch) for batch in batches)
+        self.at.step += 1
+        rate = (self.options.learning_rate or 0.0) * learning_rate_factor(
+            self.options.schedule or "linear", self.at.step, self.options.warmup or 0, self._progress())
+        norm = self.adam.step(rate, tokens)
+        self.average.update(self.at.step)
+        self.at.tokens += tokens
+        self.at.unlogged = [self.at.unlogged[0] + loss, self.at.unlogged[1] + tokens]
+        if self.at.step % self.options.log_every == 0:
+            yield self._progress_event(rate, norm)
+        if self._validation_due():
+            yield self._validate()
+            yield self._checkpoint()
+        elif time.monotonic() - self._saved > self.options.checkpoint_seconds:
+            yield self._checkpoint()
+
+    def _backward(self, batch: Batch) -> float:
+        """Add the gradient of one small batch; returns its summed loss."""
+        hidden = self.model(batch.source, batch.source_lengths, batch.inputs)
+        loss = head_cross_entropy(batch.flatten(hidden), self.model.head.weight, self.model.head.bias, batch.targets,
+                                  self.options.label_smoothing)
+        loss.backward()
+        self.flat.collect()
+        return float(loss.detach())
+
+    # ------------------------------------------------------------ how far, and when
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def _total_steps(self) -> int | None:
+        if self.options.steps is not None:
+            return self.options.steps
+        if self.options.epochs is not None:
+            return max(1, round(self.options.epochs * len(self._epoch_batches(0))))
+        return None
+
+    def _progress(self) -> float:
+        """Share of the run that is over, 0 to 1; of the time budget if there is one."""
+        if self.options.minutes is not None:
+            return min(1.0, self.seconds() / (self._budget() or 1e-9))
+        return min(1.0, self.at.step / (self._cached_total() or 1))
+
+    def _budget(self) -> float:
+        """Seconds for updates: the whole budget less what the last validation will take."""
+        return max(1.0, 60.0 * (self.options.minutes or 0.0) - 1.2 * self._validation_seconds)
+
+    def _cached_total(self) -> int | None:
+        if not hasattr(self, "_total"):
+            self._total = self._total_steps()
+        return self._total
+
+    def _validation_due(self) -> bool:
+        if self.options.validate_every is not None:
+            return self.at.step % self.options.validate_every == 0
+        due = int(self._progress() * VALIDATIONS)
+        if due <= self.at.validated:
+            return False
+        self.at.validated = due
+        return True
+
+    def _reason_to_end(self) -> str:
+        if self.stop():
+            return "interrupted"
+        if self.options.patience and self.at.bad >= self.options.patience:
+            return "patience"
+        if self.options.minutes is not None:
+            return "minutes" if self.seconds() >= self._budget() else ""
+        over = self.at.step >= (self._cached_total() or 0)
+        return ("steps" if self.options.steps is not None else "epochs") if over else ""
+
+    # ------------------------------------------------------------ batches
+
+    def _batches(self, lengths: Any, seed: int, make: Callable[[list[int]], Batch]) -> list[Batch]:
+        budget = self.options.batch_tokens or 4096
+        return [make(rows.tolist()) for rows in data.batches(lengths, budget, seed=seed, epoch=0)]
+
+    def _validation_batch(self, rows: list[int]) -> Batch:
+        return make_batch(self.run.validation, rows, self.run.config.special)
+
+    def _epoch_batches(self, epoch: int) -> list[list[int]]:
+        groups = data.batches(self.train_lengths if hasattr(self, "train_lengths") else self.run.train.lengths,
+                              self.options.batch_tokens or 4096, seed=self.options.seed, epoch=epoch)
+        return [rows.tolist() for rows in groups]
+
+    def _cut(self, rows: list[int]) -> list[Batch]:
+        """One update's examples as `accumulate` small batches of about equal size."""
+        parts = min(self.options.accumulate or 1, len(rows))
+        size = -(-len(rows) // parts)
+        return [make_batch(self.run.train, rows[start : start + size], self.run.config.special)
+                for start in range(0, len(rows), size)]
+
+    # ------------------------------------------------------------ events
+
+    def _progress_event(self, rate: float, norm: float) -> t.Progress:
+        now = time.monotonic()
+        speed = (self.at.tokens - self._shown_tokens) / max(now - self._shown, 1e-9)
+        self._shown, self._shown_tokens = now, self.at.tokens
+        loss = self.at.unlogged[0] / max(self.at.unlogged[1], 1)
+        self.at.unlogged = [0.0, 0.0]
+        progress = self._progress()
+        left = self.seconds() * (1.0 - progress) / progress if progress > 0 else None
+        per_epoch = max(len(self.run.train.sources), 1)
+        return t.Progress(self.at.step, round(self._epochs_done(per_epoch), 3), loss, rate, norm, speed,
+                          self.seconds(), left)
+
+    def _epochs_done(self, examples: int) -> float:
+        return self.at.tokens / max(int(self.train_lengths[:, 1].sum()), 1) if examples else 0.0
+
+    def _validate(self) -> t.Validated:
+        start = time.monotonic()
+        self.average.snapshot()
+        self.validator.load(self.flat, self.average.weights())
+        loss = self.validator.loss()
+        wanted = max(self.options.validation_bleu, self.options.samples)
+        outputs = self.validator.translations(wanted) if wanted else []
+        bleu = self.validator.bleu(outputs) if self.options.validation_bleu and outputs else None
+        best = loss < self.at.best_loss
+        self.at.bad = 0 if best else self.at.bad + 1
+        if best:
+            self.at.best_loss, self.at.best_bleu, self.at.best_step = loss, bleu, self.at.step
+            self._keep_best()
+        self._validation_seconds = time.monotonic() - start
+        samples = tuple((*self.run.validation_pairs[i], output)
+                        for i, output in enumerate(outputs[: self.options.samples]))
+        return t.Validated(self.at.step, loss, math.exp(min(loss, 700.0)), bleu, best, samples)
+
+    def _keep_best(self) -> None:
+        self.best = self.average.weights().clone()
+
+    # ------------------------------------------------------------ saving and going on
+
+    def _state(self) -> dict[str, Tensor]:
+        best = {"best": self.best} if hasattr(self, "best") else {}
+        return {"master": self.flat.master, "rng": torch.get_rng_state(), **self.adam.state(),
+                **self.average.state(), **best}
+
+    def _checkpoint(self) -> t.Checkpointed | t.Warned:
+        self._saved = time.monotonic()
+        self.at.seconds = self.seconds()
+        try:
+            path = save_state(self.run.folder, self.at.step, self._state(), asdict(self.at))
+        except CheckpointError as error:
+            return t.Warned(str(error))
+        return t.Checkpointed(self.at.step, str(path))
+
+    def _resume(self) -> list[str]:
+        """Take up the newest state, if any; returns warnings."""
+        loaded = load_state(self.run.folder)
+        if loaded is None:
+            return []
+        tensors, facts, warnings = loaded
+        self.at = Position(**facts)
+        self._shown_tokens = self.at.tokens
+        self.flat.master.copy_(tensors["master"])
+        self.flat.publish()
+        self.adam.load(tensors)
+        self.average.load(tensors)
+        if "best" in tensors:
+            self.best = tensors["best"]
+        torch.set_rng_state(tensors["rng"])
+        return warnings
+
+    def _finish(self, reason: str) -> Iterator[t.TrainingEvent]:
+        if reason == "interrupted":
+            yield self._checkpoint()
+        if reason != "interrupted" or not hasattr(self, "best"):
+            event = self._validate()
+            self.log.write(event)
+            yield event
+        bundle = write_bundle(self.run, self.flat.state(self.best), self.at, self.seconds())
+        best_loss = None if math.isinf(self.at.best_loss) else self.at.best_loss
+        finished = t.Finished(self.at.step, str(bundle), best_loss, self.at.best_bleu, reason)
+        if reason != "interrupted":
+            write_atomically(self.run.folder / "finished.json", json.dumps(asdict(finished)).encode())
+            for state in self.run.folder.glob("state-*.safetensors"):
+                state.unlink()
+        self.log.write(finished)
+        yield finished

@@ -1,0 +1,112 @@
+"""The one dial, `--size`: from the amount of data to a model, a recipe and a batch that fits the memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from weft.errors import UnknownNameError
+from weft.families import rnn, transformer
+from weft.spec import config as c
+from weft.spec.parameters import count
+from weft.spec.training import TrainingOptions
+
+# Found by trial on Multi30k (29,000 pairs) and Tatoeba (160,000); base and big are the paper's own. See docs/LOG.md.
+RECIPES: dict[str, dict[str, Any]] = {
+    "tiny": {"dropout": 0.3, "learning_rate": 5e-3, "warmup": 2000, "batch_tokens": 4096, "vocabulary": 10_000,
+             "epochs": 60.0, "schedule": "linear"},
+    "small": {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 2000, "batch_tokens": 4096, "vocabulary": 8_000,
+              "epochs": 15.0, "schedule": "linear"},
+    "base": {"dropout": 0.1, "learning_rate": 7e-4, "warmup": 4000, "batch_tokens": 25_000, "vocabulary": 37_000,
+             "epochs": 8.0, "schedule": "inverse_sqrt"},
+    "big": {"dropout": 0.3, "learning_rate": 5e-4, "warmup": 4000, "batch_tokens": 25_000, "vocabulary": 37_000,
+            "epochs": 8.0, "schedule": "inverse_sqrt"},
+}
+RNN = {"tiny": {"layers": 1, "width": 256, "size": 256}, "small": {"layers": 1, "width": 256, "size": 512},
+       "base": {"layers": 2, "width": 512, "size": 512}, "big": {"layers": 4, "width": 1024, "size": 1024}}
+
+
+def choose_size(pairs: int) -> str:
+    """`auto`: the size that a number of sentence pairs can feed; bigger ones overfit or starve."""
+    return "tiny" if pairs < 60_000 else "small" if pairs < 1_000_000 else "base"
+
+
+def resolve(options: TrainingOptions, pairs: int, characters: int) -> TrainingOptions:
+    """Fill every open choice from the amount of data. `characters`: of all targets together."""
+    size = choose_size(pairs) if options.size == "auto" else options.size
+    if size not in RECIPES:
+        raise UnknownNameError("size", size, [*RECIPES, "auto"])
+    recipe = dict(RECIPES[size])
+    recipe["vocabulary"] = min(recipe["vocabulary"], max(300, pairs // 2))
+    recipe["batch_tokens"] = min(recipe["batch_tokens"], max(256, characters // 4 // 40))
+    if options.family == "rnn":
+        recipe |= {"learning_rate": 1e-3, "warmup": 400}
+    if options.minutes is not None or options.steps is not None:
+        recipe["epochs"] = None
+        if options.schedule is None and options.minutes is not None:
+            recipe["schedule"] = "linear"
+    recipe |= {"size": size, "ema": 0.0 if options.average > 1 else 0.998}
+    chosen = {key: value for key, value in recipe.items() if getattr(options, key) in (None, "auto")}
+    return replace(options, **chosen)
+
+
+def model_config(options: TrainingOptions, vocabulary: int) -> c.ModelConfig:
+    """The architecture of resolved options."""
+    if options.family == "rnn":
+        shape = dict(RNN[options.size])
+        given = {"layers": options.layers, "width": options.width, "size": options.feed_forward}
+        shape |= {key: value for key, value in given.items() if value is not None}
+        return rnn.config(vocabulary, **shape, cell=options.cell, bridge=options.bridge,
+                          bidirectional=options.bidirectional)
+    sizes = dict(transformer.SIZES[options.size])
+    given = {name: getattr(options, name) for name in ("layers", "width", "heads", "feed_forward")}
+    sizes |= {key: value for key, value in given.items() if value is not None}
+    return transformer.config(vocabulary, **sizes, decoder_layers=options.decoder_layers, placement=options.placement)
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def choose_precision() -> str:
+    """bf16 if this machine multiplies matrices clearly faster in it, else fp32. Takes some 20 ms."""
+    seconds = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = torch.ones(1024, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        a @ b
+        start = time.perf_counter()
+        for _ in range(5):
+            a @ b
+        seconds[name] = time.perf_counter() - start
+    return "bf16" if seconds["bf16"] * 1.3 < seconds["fp32"] else "fp32"
+
+
+def available_memory() -> int:
+    """Bytes that can be taken without swapping: MemAvailable on Linux, half of all elsewhere."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def accumulation(config: c.ModelConfig, options: TrainingOptions, available: int) -> int:
+    """Small batches per update, so that one batch's activations and the optimiser fit half of `available`."""
+    fixed = count(config) * 4 * 6
+    budget = max(available // 2 - fixed, 64 << 20)
+    whole = (options.batch_tokens or 1) * activation_bytes(config, 2 if options.precision == "bf16" else 4)
+    return max(1, -(-whole // budget))
+
+
+def activation_bytes(config: c.ModelConfig, element: int) -> int:
+    """Roughly what a training step keeps per target token, source token included (measured: within a half)."""
+    total = 0
+    for stack in (config.encoder, config.decoder):
+        if isinstance(stack, c.TransformerStack):
+            total += stack.layers * (24 * config.width + 4 * stack.feed_forward.size + 64 * stack.attention.heads)
+        elif stack is not None:
+            total += stack.layers * 24 * stack.size + 64 * stack.size
+    return total * element

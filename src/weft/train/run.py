@@ -1,0 +1,193 @@
+"""What a run is made of before its first update: examples, tokenizer, configuration, folder.
+
+Everything here is decided once and written to OUT/run/, so that the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from weft import data
+from weft.errors import CheckpointError, DataError, UsageError
+from weft.spec.config import ModelConfig
+from weft.spec.training import TrainingOptions
+from weft.tasks.translate import Encoded, Pair, encode_pairs
+from weft.text import Tokenizer
+from weft.train import plan
+from weft.train.checkpoint import write_atomically
+
+# Options that may differ between the parts of one run: they change no number of it.
+FREE = ("overwrite", "log_every", "checkpoint_seconds", "tensorboard", "data_licence", "samples")
+
+
+@dataclass
+class Run:
+    """A prepared run. `asked` are the options as given, `options` as resolved."""
+
+    folder: Path
+    options: TrainingOptions
+    config: ModelConfig
+    tokenizer: Tokenizer
+    train: Encoded
+    validation: Encoded
+    validation_pairs: list[Pair]
+    notes: list[str]
+
+    @property
+    def out(self) -> Path:
+        return self.folder.parent
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "finished.json").exists()
+
+
+def open_run(asked: TrainingOptions) -> Run:
+    """Begin a run in asked.out, or take up the one that is there if it was begun by the same options.
+
+    Raises DataError, UsageError (another run's folder) or CheckpointError (changed data).
+    """
+    if not asked.data:
+        raise UsageError("no training data: name at least one file, e.g. weft train pairs.tsv")
+    asked = replace(asked, out=asked.out or default_out(asked))
+    folder = Path(asked.out) / "run"
+    pairs, validation, notes = read_data(asked)
+    record = _read_record(folder)
+    if record is not None and asked.overwrite and record["asked"] != _comparable(asked):
+        shutil.rmtree(folder)
+        record = None
+    if record is None:
+        return _begin(folder, asked, pairs, validation, notes)
+    return _take_up(folder, asked, record, pairs, validation, notes)
+
+
+def default_out(options: TrainingOptions) -> str:
+    return Path(options.data[0]).name.removesuffix(".gz").removesuffix(".tsv") + "-model"
+
+
+def _begin(folder: Path, asked: TrainingOptions, pairs: list[Pair], validation: list[Pair], notes: list[str]) -> Run:
+    _refuse_foreign_folder(folder.parent)
+    options = plan.resolve(asked, len(pairs), sum(len(target) for _, target in pairs))
+    options = replace(options, precision=plan.choose_precision() if options.precision == "auto" else options.precision,
+                      threads=options.threads or torch.get_num_threads())
+    tokenizer = Tokenizer.train(options.tokenizer, (text for pair in pairs for text in pair), options.vocabulary or 0)
+    config = plan.model_config(options, tokenizer.vocabulary_size)
+    config = config.with_tokenizer(tokenizer.fingerprint, tokenizer.vocabulary_size)
+    if options.accumulate is None:
+        options = replace(options, accumulate=plan.accumulation(config, options, plan.available_memory()))
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"asked": _comparable(asked), "resolved": dataclasses.asdict(options), "config": config.to_dict(),
+              "data": fingerprint(pairs, validation)}
+    write_atomically(folder / "tokenizer.json", tokenizer.to_json().encode())
+    write_atomically(folder / "options.json", json.dumps(record, indent=1).encode())
+    return _encode(folder, options, config, tokenizer, pairs, validation, notes)
+
+
+def _take_up(folder: Path, asked: TrainingOptions, record: dict[str, Any], pairs: list[Pair], validation: list[Pair],
+             notes: list[str]) -> Run:
+    _refuse_other_run(folder.parent, asked, record)
+    if record["data"] != fingerprint(pairs, validation):
+        raise CheckpointError(f"the training data of the run in {folder.parent} has changed since it began "
+                              f"({record['data']} then, {fingerprint(pairs, validation)} now), so it cannot go on "
+                              f"exactly; restore the files, or use --overwrite or another --out")
+    free = {name: getattr(asked, name) for name in FREE}
+    options = replace(_options(record["resolved"]), **free)
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    config = ModelConfig.from_dict(record["config"])
+    return _encode(folder, options, config, tokenizer, pairs, validation, notes)
+
+
+def _encode(folder: Path, options: TrainingOptions, config: ModelConfig, tokenizer: Tokenizer, pairs: list[Pair],
+            validation: list[Pair], notes: list[str]) -> Run:
+    train, dropped = _short_enough(encode_pairs(tokenizer, pairs, config.special), options.max_length)
+    if dropped:
+        notes.append(f"{dropped} of {len(pairs)} training pairs are longer than {options.max_length} tokens "
+                     f"and are left out (--max-length)")
+    if not train.sources:
+        raise DataError(f"none of {len(pairs)} training pairs is within {options.max_length} tokens (--max-length)")
+    encoded = encode_pairs(tokenizer, validation, config.special)
+    kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= config.window.target]
+    encoded = Encoded([encoded.sources[i] for i in kept], [encoded.targets[i] for i in kept])
+    return Run(folder, options, config, tokenizer, train, encoded, [validation[i] for i in kept], notes)
+
+
+def _short_enough(encoded: Encoded, limit: int) -> tuple[Encoded, int]:
+    kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= limit]
+    short = Encoded([encoded.sources[i] for i in kept], [encoded.targets[i] for i in kept])
+    return short, len(encoded.sources) - len(kept)
+
+
+# ---------------------------------------------------------------- data
+
+
+def read_data(options: TrainingOptions) -> tuple[list[Pair], list[Pair], list[str]]:
+    """Training pairs, validation pairs (held out if no file is given), and notes for the user."""
+    root = Path(options.data_root)
+    columns = (options.source_column, options.target_column)
+    paths = [root / path for path in options.data]
+    pairs = data.read_pairs(paths, *columns)
+    data.require_examples(pairs, paths)
+    if options.validation:
+        return pairs, data.read_pairs([root / path for path in options.validation], *columns), []
+    train, held = data.hold_out(pairs, seed=options.seed)
+    return train, held, [f"{len(held)} of {len(pairs)} pairs are held out for validation"]
+
+
+def fingerprint(*parts: Sequence[Pair]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for pair in part:
+            digest.update("\t".join(pair).encode("utf-8", "surrogatepass") + b"\n")
+        digest.update(b"\0")
+    return "sha256:" + digest.hexdigest()[:16]
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def _comparable(options: TrainingOptions) -> dict[str, Any]:
+    """What must be equal for a run to go on, as JSON gives it back."""
+    fields = {key: value for key, value in dataclasses.asdict(options).items() if key not in (*FREE, "out")}
+    return json.loads(json.dumps(fields))
+
+
+def _options(record: dict[str, Any]) -> TrainingOptions:
+    tuples = {key: tuple(value) for key, value in record.items() if isinstance(value, list)}
+    return TrainingOptions(**(record | tuples))
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / "options.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'options.json'} is damaged ({error}); start again with --overwrite, or in "
+                              f"another --out") from error
+
+
+def _refuse_other_run(out: Path, asked: TrainingOptions, record: dict[str, Any]) -> None:
+    now, then = _comparable(asked), record["asked"]
+    different = [f"{key} {then.get(key)!r} there, {now.get(key)!r} here" for key in sorted({*now, *then})
+                 if now.get(key) != then.get(key)]
+    if different:
+        raise UsageError(f"{out} holds another run: {'; '.join(different)}. Choose another --out, repeat that run's "
+                         f"command to go on with it, or throw it away with --overwrite")
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; --out needs a folder")
+    foreign = sorted(path.name for path in out.iterdir() if path.name != "run") if out.exists() else []
+    if foreign:
+        raise UsageError(f"{out} holds something else ({', '.join(foreign[:3])}) and no run to go on with; choose "
+                         f"another --out")

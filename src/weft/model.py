@@ -1,0 +1,238 @@
+"""The facade: a bundle opened for use. Text or ids in, results out; it knows no strategy and no backend's insides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from weft.bundle import Bundle, find_model, open_bundle
+from weft.decode import generate, generate_batch
+from weft.errors import UnknownNameError, UsageError, WindowError
+from weft.spec.config import ModelConfig
+from weft.spec.decoding import GenerationOptions
+from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent
+from weft.spec.trace import Trace
+from weft.tasks.translate import encode_sources
+from weft.text import StreamDecoder, Tokenizer
+from weft.text.sentences import split_to_fit
+
+if TYPE_CHECKING:
+    from weft.backends.torch import TorchRunner
+
+Ids = Sequence[int]
+TooLong = Literal["split", "refuse"]
+BATCH_ROWS = 128
+"""Rows decoded together: `beams` a source."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One source's answer: the best hypothesis, and with n_best above 1 all of them in `alternatives`.
+
+    tokens: generated ids, end-of-sequence left out. score: length-penalised log-probability (semantics 5).
+    log_probs: one for each generated token, end-of-sequence included.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    score: float
+    log_probs: tuple[float, ...]
+    finished: bool
+    alternatives: tuple[Result, ...] = ()
+
+    @property
+    def logprobs(self) -> tuple[float, ...]:
+        return self.log_probs
+
+
+class Model:
+    """A loaded bundle. `defaults` are its own generation options; keyword options of each call override them."""
+
+    def __init__(self, bundle: Bundle, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+        self.bundle, self.precision = bundle, precision
+        self.config: ModelConfig = bundle.config
+        self.tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
+        self.defaults = _override(GenerationOptions(), bundle.generation)
+        self.notices: list[str] = []
+        self._runner: TorchRunner | None = None
+
+    @property
+    def runner(self) -> TorchRunner:
+        if self._runner is None:
+            self._runner = _torch_runner(self.bundle, self.precision)
+        return self._runner
+
+    # ------------------------------------------------------------ text in, text out
+
+    def translate(self, texts: str | Sequence[str], *, too_long: TooLong = "split", **options: Any) -> Any:
+        """One text -> its translation; a list -> a list of translations in the same order.
+
+        A blank text stays as it is. A text longer than the window is cut at sentence ends and put together again,
+        with a line in `notices`; too_long="refuse" raises WindowError instead.
+        """
+        single = isinstance(texts, str)
+        results = self.generate([texts] if isinstance(texts, str) else texts, too_long=too_long, **options)
+        outputs = [result.text for result in results]
+        return outputs[0] if single else outputs
+
+    def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", **options: Any) -> list[Result]:
+        """Decode texts or token ids, each to a Result, in order. Ids get end-of-sequence if they lack it."""
+        chosen = self.options(**options)
+        pieces = [self._pieces(index, item, too_long) for index, item in enumerate(inputs)]
+        flat = [piece for parts in pieces for piece in parts]
+        answers = iter(self._decode(flat, chosen))
+        return [_join([next(answers) for _ in parts], blank=item if isinstance(item, str) else "")
+                for item, parts in zip(inputs, pieces, strict=True)]
+
+    def stream(self, text: str | Ids, **options: Any) -> Iterator[GenerationEvent]:
+        """Events of one input as they happen: TokenEvent (with the text it adds) or StepEvent, then FinishedEvent."""
+        chosen = self.options(**options)
+        source = self._source(text)
+        self._check_window(0, source)
+        decoder = StreamDecoder(self.tokenizer)
+        for event in generate(self.runner, [source], chosen):
+            if isinstance(event, TokenEvent):
+                event = replace(event, text="" if event.token == self.config.special.eos else decoder.push(event.token))
+            yield event
+
+    # ------------------------------------------------------------ arrays
+
+    def logits(self, source_ids: Sequence[Ids] | Ids, target_ids: Sequence[Ids] | Ids | None = None, *,
+               trace: Trace | None = None) -> np.ndarray:
+        """Teacher-forced logits, float32 [batch, target, vocabulary].
+
+        Encoder-decoder: logits(source_ids, target_ids); source rows end with end-of-sequence and target rows begin
+        with the start token, as the caller gives them. Decoder-only: logits(ids). Ragged rows are padded on the
+        right; what stands past a row's length means nothing. `trace` collects inspection points.
+        """
+        if (target_ids is None) != (self.config.encoder is None):
+            wanted = "logits(ids)" if self.config.encoder is None else "logits(source_ids, target_ids)"
+            raise UsageError(f"this model is {self.config.kind}: call {wanted}")
+        source, target = (None, source_ids) if target_ids is None else (_rows(source_ids), target_ids)
+        self._check_ids(source or [], "source", self.config.window.source)
+        self._check_ids(_rows(target), "target", self.config.window.target)
+        return self.runner.logits(source, _rows(target), trace)
+
+    def options(self, **options: Any) -> GenerationOptions:
+        """This model's defaults with `options` in their place. Raises UsageError."""
+        return _override(self.defaults, options)
+
+    # ------------------------------------------------------------ inside
+
+    def _pieces(self, index: int, item: str | Ids, too_long: TooLong) -> list[list[int]]:
+        """An input as sources that fit the window; none for a blank text."""
+        if isinstance(item, str) and not item.strip():
+            return []
+        source = self._source(item)
+        limit = self.config.window.source
+        if len(source) <= limit:
+            return [source]
+        if too_long == "refuse" or not isinstance(item, str):
+            self._check_window(index, source)
+        parts = split_to_fit(item, lambda text: len(self._source(text)) <= limit)  # type: ignore[arg-type]
+        self.notices.append(f"input {index + 1} has {len(source)} tokens, more than the model's window of {limit}; "
+                            f"it was translated in {len(parts)} pieces")
+        return [self._source(part) for part in parts]
+
+    def _source(self, item: str | Ids) -> list[int]:
+        special = self.config.special
+        if isinstance(item, str):
+            return encode_sources(self.tokenizer, [item], special)[0]
+        ids = [int(token) for token in item]
+        self._check_ids([ids], "source", None)
+        return ids if ids and ids[-1] == special.eos else [*ids, special.eos]
+
+    def _check_window(self, index: int, source: list[int]) -> None:
+        limit = self.config.window.source
+        if len(source) > limit:
+            raise WindowError(f"input {index + 1} has {len(source)} tokens, end-of-sequence included; the model's "
+                              f"window is {limit}. Shorten it, or let it be split (--too-long split)")
+
+    def _check_ids(self, rows: Sequence[Ids], what: str, limit: int | None) -> None:
+        for index, row in enumerate(rows):
+            bad = [token for token in row if not 0 <= token < self.config.vocabulary]
+            if bad:
+                raise UsageError(f"{what} {index} holds token id {bad[0]}; ids run from 0 to "
+                                 f"{self.config.vocabulary - 1}")
+            if limit is not None and len(row) > limit:
+                raise WindowError(f"{what} {index} has {len(row)} tokens; the model's window is {limit}")
+
+    def _decode(self, sources: list[list[int]], options: GenerationOptions) -> list[Result]:
+        """Sources sorted by length go through in batches, so that little is padded; answers in order."""
+        order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+        size = max(1, BATCH_ROWS // options.beams)
+        answers: dict[int, Result] = {}
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            seeds = [options.seed + row for row in rows] if options.sample else None
+            found = generate_batch(self.runner, [sources[row] for row in rows], options, seeds=seeds)
+            answers |= {row: self._result(hypotheses) for row, hypotheses in zip(rows, found, strict=True)}
+        return [answers[index] for index in range(len(sources))]
+
+    def _result(self, hypotheses: Sequence[Hypothesis]) -> Result:
+        results = [self._one(hypothesis) for hypothesis in hypotheses]
+        return replace(results[0], alternatives=tuple(results)) if len(results) > 1 else results[0]
+
+    def _one(self, hypothesis: Hypothesis) -> Result:
+        tokens = hypothesis.tokens[:-1] if hypothesis.finished else hypothesis.tokens
+        return Result(self.tokenizer.decode(list(tokens)), tokens, hypothesis.score, hypothesis.log_probs,
+                      hypothesis.finished)
+
+
+def load(name_or_path: str | Path, *, precision: Literal["fp32", "bf16"] = "fp32") -> Model:
+    """Open a bundle folder, or a shipped model by name (`fr-en`). Raises BundleError.
+
+    precision: what PyTorch computes in; fp32 gives the same result whatever the batch (docs/LOG.md).
+    """
+    return Model(open_bundle(find_model(str(name_or_path))), precision)
+
+
+def _torch_runner(bundle: Bundle, precision: str) -> TorchRunner:
+    try:
+        import torch
+
+        from weft.backends.torch import TorchRunner
+        from weft.nn.model import Model as Network
+    except ImportError as error:
+        raise UsageError("running a model needs PyTorch: pip install 'weft[torch]'") from error
+    network = Network(bundle.config)
+    weights = bundle.weights()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(torch.from_numpy(weights[name]))
+    return TorchRunner(network.to(torch.bfloat16 if precision == "bf16" else torch.float32))
+
+
+def _override(base: GenerationOptions, options: dict[str, Any]) -> GenerationOptions:
+    names = [field.name for field in fields(GenerationOptions)]
+    for name in options:
+        if name not in names:
+            raise UnknownNameError("generation option", name, names)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    if values.get("sample") and "beams" not in values:
+        values["beams"] = 1
+    return replace(base, **values)
+
+
+def _rows(ids: Any) -> list[list[int]]:
+    """One row or many, lists or arrays, as lists of ints."""
+    rows = [ids] if len(ids) and np.ndim(ids[0]) == 0 else ids
+    return [[int(token) for token in row] for row in rows]
+
+
+def _join(parts: list[Result], blank: str) -> Result:
+    """Pieces of one input put together again; `blank` is what an input of no pieces gives back."""
+    if not parts:
+        return Result(blank, (), 0.0, (), True)
+    if len(parts) == 1:
+        return parts[0]
+    return Result(" ".join(part.text for part in parts), tuple(token for part in parts for token in part.tokens),
+                  sum(part.score for part in parts), tuple(p for part in parts for p in part.log_probs),
+                  all(part.finished for part in parts))
+
+
+__all__ = ["FinishedEvent", "Model", "Result", "load"]

@@ -1,0 +1,171 @@
+"""The torch model against Hugging Face, and what must always hold: padding, batching and caching change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.marian import random_marian, weft_model
+from weft.backends.torch import TorchRunner
+from weft.families import rnn, transformer
+from weft.nn.model import Model
+from weft.spec import config as c
+from weft.spec.parameters import count, parameters
+from weft.spec.trace import Trace
+
+
+def variants() -> dict[str, c.ModelConfig]:
+    """Small configs that together use every part."""
+    base = transformer.config(40, layers=2, width=16, heads=4, feed_forward=24, window=32)
+
+    def change(config: c.ModelConfig = base, **changes: object) -> c.ModelConfig:
+        stacks = {name: None if stack is None else replace(stack, **changes)
+                  for name, stack in (("encoder", config.encoder), ("decoder", config.decoder))}
+        return replace(config, **stacks)
+
+    decoder_only = replace(base, encoder=None, embedding=c.Embedding("target"))
+    attention = c.Attention(4)
+    found = {
+        "paper": base,
+        "halves": change(position=c.Sinusoidal(layout="halves", base=100.0, dimension=8)),
+        "pre_norm": change(placement="pre", final_norm=True),
+        "sandwich_rms": change(placement="sandwich", norm=c.RMSNorm()),
+        "learned": change(position=c.Learned(), embedding_norm=True),
+        "rotary": change(position=c.Rotary()),
+        "relative_bias": change(position=c.RelativeBias(8, 16)),
+        "alibi": change(position=c.ALiBi()),
+        "no_position": change(position=c.NoPosition()),
+        "grouped": change(attention=replace(attention, key_value_heads=2, head_size=6, bias=False)),
+        "multi_query_norm": change(attention=replace(attention, key_value_heads=1, query_key_norm=c.RMSNorm())),
+        "soft_cap": change(attention=replace(attention, soft_cap=2.0)),
+        "window": change(attention=replace(attention, window=3)),
+        "gated": change(feed_forward=c.FeedForward(24, "silu", gated=True, bias=False)),
+        "gelu": change(feed_forward=c.FeedForward(24, "gelu")),
+        "untied": replace(base, embedding=c.Embedding("none", "none"), head=c.LanguageModelHead(bias=True)),
+        "shared_inputs": replace(base, embedding=c.Embedding("inputs"), head=c.LanguageModelHead(soft_cap=5.0)),
+        "decoder_only": decoder_only,
+        "decoder_only_rotary_parallel": change(decoder_only, position=c.Rotary(), placement="pre",
+                                               residual="parallel", final_norm=True),
+        "decoder_only_alibi": change(decoder_only, position=c.ALiBi()),
+    }
+    for bridge in rnn.BRIDGES:
+        for cell in ("gru", "lstm"):
+            found[f"{bridge}_{cell}"] = rnn.config(40, 16, 12, layers=2, cell=cell, bridge=bridge,
+                                                   bidirectional=cell == "gru", window=32)
+    return found
+
+
+VARIANTS = variants()
+
+
+@pytest.fixture(params=VARIANTS, name="model")
+def _model(request: pytest.FixtureRequest) -> Model:
+    return Model(VARIANTS[request.param]).initialise(1).eval()
+
+
+def rows(rng: np.random.Generator, lengths: list[int]) -> list[list[int]]:
+    return [rng.integers(4, 40, length).tolist() for length in lengths]
+
+
+def test_config_round_trip(model: Model) -> None:
+    assert c.ModelConfig.from_dict(model.config.to_dict()) == model.config
+
+
+def test_parameters_are_the_table(model: Model) -> None:
+    stored = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+    assert stored == {name: row.shape for name, row in parameters(model.config).items() if row.tie is None}
+    assert sum(tensor.numel() for tensor in model.parameters()) == count(model.config)
+
+
+def test_padding_and_batching_change_nothing(model: Model) -> None:
+    rng = np.random.default_rng(0)
+    runner = TorchRunner(model)
+    sources = None if model.config.encoder is None else [[*row, 3] for row in rows(rng, [5, 1, 9])]
+    targets = [[2, *row] for row in rows(rng, [3, 7, 1])]
+    together = runner.logits(sources, targets)
+    for index, target in enumerate(targets):
+        alone = runner.logits(None if sources is None else [sources[index]], [target])
+        np.testing.assert_allclose(together[index, : len(target)], alone[0], atol=2e-5)
+
+
+def test_cached_steps_equal_the_whole(model: Model) -> None:
+    """Rows step together, are reordered and dropped, and still give the logits of a full pass."""
+    rng = np.random.default_rng(1)
+    runner = TorchRunner(model)
+    targets = [[2, *row] for row in rows(rng, [6, 6, 6])]
+    sources = None if model.config.encoder is None else rows(rng, [4, 1, 7])
+    prefix = None if sources is not None else rows(rng, [3, 0, 5])
+    memory = None if sources is None else runner.encode(sources)
+    runner.start(memory, 2, prefix)
+    order = np.repeat(np.arange(3), 2)
+    tokens = np.array([targets[i] for i in order])
+    for step in range(7):
+        if step == 2:  # swap the rows of each source
+            runner.gather(np.array([1, 0, 3, 2, 5, 4]))
+        if step == 4:  # drop the middle source
+            runner.gather(np.array([0, 1, 4, 5]))
+            tokens, order = tokens[[0, 1, 4, 5]], order[[0, 1, 4, 5]]
+        logits = runner.step(tokens[:, step])
+    for row, source in enumerate(order):
+        whole = (prefix[source] if prefix else []) + targets[source]
+        expected = runner.logits(None if sources is None else [sources[source]], [whole])[0, -1]
+        np.testing.assert_allclose(logits[row], expected, atol=3e-5)
+
+
+def test_best_is_the_top_of_the_logits(model: Model) -> None:
+    runner = TorchRunner(model)
+    sources, prefix = ([[5, 6, 3], [7, 3]], None) if model.config.encoder else (None, [[5], [6, 7]])
+    runner.start(None if sources is None else runner.encode(sources), 1, prefix)
+    full = runner.step(np.array([2, 2]))
+    runner.start(None if sources is None else runner.encode(sources), 1, prefix)
+    best = runner.step(np.array([2, 2]), best=5, banned=[0, 1])
+    full[:, [0, 1]] = -np.inf
+    log_probs = torch.log_softmax(torch.from_numpy(full), -1).numpy()
+    order = np.argsort(-log_probs, axis=1, kind="stable")[:, :5]
+    np.testing.assert_array_equal(best.tokens, order)
+    np.testing.assert_allclose(best.log_probs, np.take_along_axis(log_probs, order, 1), atol=1e-5)
+
+
+def test_trace_changes_nothing_and_weights_sum_to_one(model: Model) -> None:
+    sources = [[5, 6, 7, 3], [8, 3]] if model.config.encoder else None
+    targets = [[2, 9, 10], [2, 11, 12]]
+    runner, trace = TorchRunner(model), Trace()
+    np.testing.assert_array_equal(runner.logits(sources, targets), runner.logits(sources, targets, trace))
+    weights = [name for name in trace if name.endswith(".weights")]
+    expected = 0 if isinstance(getattr(model.config.decoder, "bridge", None), c.SingleVector) else 1
+    assert len(weights) >= expected
+    for name in weights:
+        np.testing.assert_allclose(trace[name].sum(-1), 1.0, atol=1e-5)
+        if "encoder.blocks" in name or "cross" in name or "decoder.attention" in name:
+            assert (trace[name][1, ..., 2:] == 0).all(), "padding must get no attention"
+
+
+def test_a_causal_decoder_cannot_see_ahead(model: Model) -> None:
+    sources = [[5, 6, 3]] if model.config.encoder else None
+    runner = TorchRunner(model)
+    short, changed = runner.logits(sources, [[2, 9, 10, 11]]), runner.logits(sources, [[2, 9, 10, 30]])
+    np.testing.assert_array_equal(short[:, :3], changed[:, :3])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_logits_and_attention_equal_marian(seed: int) -> None:
+    marian = random_marian(seed)
+    model = weft_model(marian)
+    rng = np.random.default_rng(seed)
+    source, lengths = torch.from_numpy(rng.integers(4, 61, (5, 9))), torch.tensor([9, 3, 1, 7, 9])
+    target = torch.from_numpy(rng.integers(4, 61, (5, 6)))
+    mask = torch.arange(9) < lengths[:, None]
+    marian.set_attn_implementation("eager")
+    with torch.inference_mode():
+        theirs = marian(input_ids=source, attention_mask=mask.long(), decoder_input_ids=target,
+                        output_attentions=True)
+        trace = Trace()
+        ours = model.head(model(source, lengths, target, trace=trace))
+    torch.testing.assert_close(ours, theirs.logits, atol=1e-4, rtol=1e-4)
+    for layer, weights in enumerate(theirs.cross_attentions):
+        np.testing.assert_allclose(trace[f"decoder.blocks.{layer}.cross_attention.weights"], weights, atol=1e-5)
+    for layer, weights in enumerate(theirs.decoder_attentions):
+        np.testing.assert_allclose(trace[f"decoder.blocks.{layer}.self_attention.weights"], weights, atol=1e-5)

@@ -1,0 +1,50 @@
+"""Position encodings against their formulas and Hugging Face."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from weft.nn import position
+from weft.spec import config as c
+
+
+@pytest.mark.parametrize("width,dimension,base", [(8, None, 10000.0), (10, 6, 100.0)])
+def test_sinusoidal_is_the_papers_formula(width: int, dimension: int | None, base: float) -> None:
+    table = position.sinusoidal(c.Sinusoidal(base, dimension), width, 50)
+    d = dimension or width
+    for pos in (0, 1, 49):
+        for i in range(d // 2):
+            angle = pos / base ** (2 * i / d)
+            assert table[pos, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
+            assert table[pos, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
+    assert not table[:, d:].any()
+
+
+def test_relative_buckets_equal_t5() -> None:
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    distance = torch.arange(-200, 201)
+    for causal in (True, False):
+        theirs = T5Attention._relative_position_bucket(distance, not causal, 32, 128)
+        assert torch.equal(position.relative_bucket(distance, c.RelativeBias(32, 128), causal), theirs)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4, 6, 8, 12])
+def test_alibi_slopes_equal_bloom(heads: int) -> None:
+    from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+
+    theirs = build_alibi_tensor(torch.ones(1, 3), heads, torch.float32)[:, 0, 1]
+    torch.testing.assert_close(position.alibi_slopes(heads), theirs)
+
+
+def test_rotation_depends_on_distance_only() -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 1, 1, 1, 8)
+    def score(at_q: int, at_k: int) -> float:
+        turned = [position.rotate(x, *position.rotary_angles(10000.0, 8, torch.tensor([at])))
+                  for x, at in ((q, at_q), (k, at_k))]
+        return float((turned[0] * turned[1]).sum())
+    assert score(7, 3) == pytest.approx(score(104, 100), abs=1e-4)

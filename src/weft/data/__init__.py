@@ -1,0 +1,7 @@
+"""Files to examples, examples to batches."""
+
+from weft.data.batching import batches
+from weft.data.readers import Pair, read_lines, read_pairs, require_examples, texts
+from weft.data.splits import hold_out
+
+__all__ = ["Pair", "batches", "hold_out", "read_lines", "read_pairs", "require_examples", "texts"]

@@ -30,7 +30,7 @@ def test_little_padding_and_new_companions_each_epoch() -> None:
     epochs = [data.batches(lengths, 4096, seed=0, epoch=epoch) for epoch in (0, 1)]
     padded = np.array([lengths[batch].max(0) * len(batch) for batch in epochs[0]]).sum(0)
     waste = 1 - lengths.sum(0) / padded
-    assert waste[1] < 0.02 and waste[0] < 0.11
+    assert waste[1] < 0.02 and waste[0] < 0.12
     companions = [{frozenset(batch.tolist()) for batch in epoch} for epoch in epochs]
     assert len(companions[0] & companions[1]) < 0.2 * len(companions[0])
     first = [lengths[batch, 1].mean() for batch in epochs[0][:20]]

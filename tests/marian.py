@@ -11,20 +11,21 @@ from weft.spec import config as c
 PAD, EOS, START = 0, 3, 2
 
 
-def random_marian(seed: int, *, vocabulary: int = 61, width: int = 16, layers: int = 2, heads: int = 4,
-                  feed_forward: int = 32, eos_bias: float = 0.0, spread: float = 1.0) -> MarianMTModel:
-    """A MarianMTModel with random weights; `eos_bias` makes sequences end early, `spread` sharpens logits."""
+def random_marian(seed: int, *, vocabulary: int = 61, width: int = 32, layers: int = 2, heads: int = 4,
+                  feed_forward: int = 48, eos_bias: float = 0.0, tied: bool = False) -> MarianMTModel:
+    """A MarianMTModel with random weights. An untied head makes varied sequences (a tied one repeats the last token,
+    with many near ties); `eos_bias` makes them end early."""
     torch.manual_seed(seed)
     model = MarianMTModel(MarianConfig(
         vocab_size=vocabulary, d_model=width, encoder_layers=layers, decoder_layers=layers,
         encoder_ffn_dim=feed_forward, decoder_ffn_dim=feed_forward, encoder_attention_heads=heads,
         decoder_attention_heads=heads, activation_function="relu", scale_embedding=True, pad_token_id=PAD,
-        eos_token_id=EOS, decoder_start_token_id=START, forced_eos_token_id=None, max_position_embeddings=128)).eval()
+        eos_token_id=EOS, decoder_start_token_id=START, forced_eos_token_id=None, max_position_embeddings=128,
+        tie_word_embeddings=tied)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "embed_positions" not in name:
-                parameter.normal_(0.0, 0.3 * spread)
-        for name, parameter in model.named_parameters():
+                parameter.normal_(0.0, 0.3)
             if "layer_norm" in name and name.endswith("weight"):
                 parameter.add_(1.0)
         model.final_logits_bias.normal_(0.0, 0.5)
@@ -41,7 +42,7 @@ def weft_config(config: MarianConfig) -> c.ModelConfig:
         config.vocab_size, config.d_model,
         encoder=stack(config.encoder_layers, config.encoder_attention_heads, config.encoder_ffn_dim),
         decoder=stack(config.decoder_layers, config.decoder_attention_heads, config.decoder_ffn_dim),
-        head=c.LanguageModelHead(bias=True), special=c.SpecialTokens(PAD, 1, START, EOS, START),
+        embedding=c.Embedding("all" if config.tie_word_embeddings else "inputs"), head=c.LanguageModelHead(bias=True), special=c.SpecialTokens(PAD, 1, START, EOS, START),
         window=c.Window(128, 128))
 
 
@@ -55,7 +56,7 @@ def weft_model(marian: MarianMTModel) -> Model:
     """The same weights in a Weft model."""
     state = marian.state_dict()
     renamed = {"source_embedding.weight": state["model.shared.weight"],
-               "head.bias": state["final_logits_bias"][0]}
+               "head.weight": state["lm_head.weight"], "head.bias": state["final_logits_bias"][0]}
     for name, tensor in state.items():
         if ".layers." in name:
             name = name.removeprefix("model.")
@@ -64,5 +65,5 @@ def weft_model(marian: MarianMTModel) -> Model:
             renamed[name] = tensor
     model = Model(weft_config(marian.config)).eval()
     missing, unexpected = model.load_state_dict(renamed, strict=False)
-    assert not unexpected and set(missing) <= {"target_embedding.weight", "head.weight"}, (missing, unexpected)
+    assert not unexpected and set(missing) <= {"target_embedding.weight"}, (missing, unexpected)
     return model

@@ -1,0 +1,5 @@
+"""Decoding: a runner and options in, events out. NumPy only; backends come in through weft.spec.decoding.Runner."""
+
+from weft.decode.loop import generate, generate_batch
+
+__all__ = ["generate", "generate_batch"]

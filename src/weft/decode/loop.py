@@ -1,0 +1,86 @@
+"""The only decoding loop: step the runner, let the strategy choose, reorder rows, yield events.
+
+It knows no strategy's rules and no backend's insides. Streaming is the primitive; `generate_batch` loops over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from weft.decode.strategies import choose
+from weft.decode.strategies.strategy import Request
+from weft.errors import WindowError
+from weft.spec.decoding import GenerationOptions, Runner
+from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis
+
+Ids = Sequence[int]
+
+
+def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
+             prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
+             limits: Sequence[int] | None = None) -> Iterator[GenerationEvent]:
+    """Decode a batch; requests are numbered as they stand in `sources` (or `prompts`, for a decoder-only model).
+
+    seeds: one per request, instead of (options.seed, request). limits: most new tokens per request, instead of
+    options.max_new_tokens or twice the source and 10 more. A limit of 0 gives an empty hypothesis.
+    """
+    inputs = sources if sources is not None else prompts or []
+    requests = [Request(index, _limit(runner, options, len(item), sources is None, limits, index),
+                        options.seed if seeds is None else seeds[index], index if seeds is None else 0)
+                for index, item in enumerate(inputs)]
+    for request in requests:
+        if request.limit == 0:
+            yield FinishedEvent(request.index, (Hypothesis((), (), 0.0, False),))
+    requests = [request for request in requests if request.limit > 0]
+    if not requests:
+        return
+    strategy = choose(options, runner, requests)
+    chosen = [inputs[request.index] for request in requests]
+    tokens = _start(runner, chosen, strategy.rows, prompted=sources is None)
+    for step in range(max(request.limit for request in requests)):
+        outcome = strategy.advance(step, runner.step(tokens, strategy.best, strategy.banned(step)))
+        yield from outcome.events
+        if not len(outcome.tokens):
+            return
+        if not _is_identity(outcome.parents, len(tokens)):
+            runner.gather(outcome.parents)
+        tokens = outcome.tokens
+
+
+def generate_batch(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
+                   prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
+                   limits: Sequence[int] | None = None) -> list[tuple[Hypothesis, ...]]:
+    """The hypotheses of every request, best first, in the order of the inputs."""
+    found = {event.request: event.hypotheses
+             for event in generate(runner, sources, options, prompts=prompts, seeds=seeds, limits=limits)
+             if isinstance(event, FinishedEvent)}
+    return [found[index] for index in sorted(found)]
+
+
+def _start(runner: Runner, inputs: Sequence[Ids], rows: int, prompted: bool) -> np.ndarray:
+    """Hand the batch to the runner; returns the first token of every row."""
+    if not prompted:
+        runner.start(runner.encode(inputs), rows)
+        return np.full(len(inputs) * rows, runner.start_token, dtype=np.int64)
+    runner.start(None, rows, [list(prompt[:-1]) for prompt in inputs])
+    return np.repeat(np.array([prompt[-1] for prompt in inputs], dtype=np.int64), rows)
+
+
+def _limit(runner: Runner, options: GenerationOptions, length: int, prompted: bool, limits: Sequence[int] | None,
+           index: int) -> int:
+    """Most new tokens of one request: what is asked for, within the window."""
+    room = runner.max_target - (length - 1 if prompted else 0)
+    asked = options.max_new_tokens if limits is None else limits[index]
+    if asked is None:
+        return max(0, min(room, 2 * length + 10))
+    if asked > room:
+        prompt = f"a prompt of {length} tokens and " if prompted else ""
+        raise WindowError(f"request {index}: {prompt}{asked} new tokens do not fit the model's window of "
+                          f"{runner.max_target}; ask for at most {max(room, 0)}")
+    return asked
+
+
+def _is_identity(parents: np.ndarray, rows: int) -> bool:
+    return len(parents) == rows and bool((parents == np.arange(rows)).all())

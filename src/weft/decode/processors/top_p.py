@@ -1,0 +1,36 @@
+"""Top-p, the nucleus: the smallest set of likeliest tokens whose probabilities reach p (Holtzman et al. 2019).
+
+The token that crosses p stays, and so does always one, as in Hugging Face's TopPLogitsWarper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from weft.spec.decoding import GenerationOptions
+
+
+@dataclass(frozen=True)
+class TopP:
+    order: ClassVar[int] = 40
+    p: float
+
+    @classmethod
+    def from_options(cls, options: GenerationOptions) -> TopP | None:
+        return cls(options.top_p) if options.top_p < 1.0 else None
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        order = np.argsort(logits, axis=1, kind="stable")  # rising, as the reference has it
+        rising = np.take_along_axis(logits, order, 1).astype(np.float64)
+        probabilities = np.exp(rising - rising[:, -1:])
+        below = probabilities.cumsum(axis=1) <= (1.0 - self.p) * probabilities.sum(axis=1, keepdims=True)
+        below[:, -1] = False
+        removed = np.zeros_like(below)
+        np.put_along_axis(removed, order, below, 1)
+        return np.where(removed, np.float32(-np.inf), logits)
+
+
+PROCESSOR = TopP

@@ -1,0 +1,46 @@
+"""A runner whose logits are a fixed function of the source and the tokens so far: the loop's test double."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from weft.spec.decoding import Best
+
+
+class FakeRunner:
+    """Logits from a hash of (source, prefix), so that any search can be checked by enumeration."""
+
+    eos, start_token, max_target = 3, 2, 64
+
+    def __init__(self, vocabulary: int = 8, sharpness: float = 2.0) -> None:
+        self.vocabulary_size, self.sharpness = vocabulary, sharpness
+        self.most_rows = 0
+
+    def encode(self, source: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        return [tuple(row) for row in source]
+
+    def start(self, memory: list | None, copies: int, prefix: Sequence[Sequence[int]] | None = None) -> None:
+        first = memory if memory is not None else [("prompt", *row) for row in prefix or []]
+        self.rows = [(row, ()) for row in first for _ in range(copies)]
+
+    def logits(self, source: tuple, prefix: tuple[int, ...]) -> np.ndarray:
+        seed = zlib.crc32(repr((source, prefix)).encode())
+        return (np.random.default_rng(seed).normal(size=self.vocabulary_size) * self.sharpness).astype(np.float32)
+
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
+        assert len(tokens) == len(self.rows)
+        self.most_rows = max(self.most_rows, len(tokens))
+        self.rows = [(source, (*prefix, int(token))) for (source, prefix), token in zip(self.rows, tokens, strict=True)]
+        logits = np.stack([self.logits(*row) for row in self.rows])
+        if best is None:
+            return logits
+        logits[:, list(banned)] = -np.inf
+        log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        order = np.argsort(-logits, axis=1, kind="stable")[:, :best]
+        return Best(order, np.take_along_axis(log_probs, order, 1))
+
+    def gather(self, rows: np.ndarray) -> None:
+        self.rows = [self.rows[i] for i in rows]

@@ -13,8 +13,8 @@ PAD, EOS, START = 0, 3, 2
 
 def random_marian(seed: int, *, vocabulary: int = 61, width: int = 32, layers: int = 2, heads: int = 4,
                   feed_forward: int = 48, eos_bias: float = 0.0, tied: bool = False) -> MarianMTModel:
-    """A MarianMTModel with random weights. An untied head makes varied sequences (a tied one repeats the last token,
-    with many near ties); `eos_bias` makes them end early."""
+    """A MarianMTModel with random weights: small embeddings, so that a tied head does not just repeat the last token,
+    and a last norm that spreads the logits. `eos_bias` makes sequences end early."""
     torch.manual_seed(seed)
     model = MarianMTModel(MarianConfig(
         vocab_size=vocabulary, d_model=width, encoder_layers=layers, decoder_layers=layers,
@@ -25,9 +25,10 @@ def random_marian(seed: int, *, vocabulary: int = 61, width: int = 32, layers: i
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "embed_positions" not in name:
-                parameter.normal_(0.0, 0.3)
+                parameter.normal_(0.0, 0.15 if "embed" in name or "shared" in name or "lm_head" in name else 0.4)
             if "layer_norm" in name and name.endswith("weight"):
                 parameter.add_(1.0)
+        model.model.decoder.layers[-1].final_layer_norm.weight.mul_(4.0)
         model.final_logits_bias.normal_(0.0, 0.5)
         model.final_logits_bias[0, EOS] += eos_bias
     model.generation_config = GenerationConfig(pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=START)
@@ -42,7 +43,7 @@ def weft_config(config: MarianConfig) -> c.ModelConfig:
         config.vocab_size, config.d_model,
         encoder=stack(config.encoder_layers, config.encoder_attention_heads, config.encoder_ffn_dim),
         decoder=stack(config.decoder_layers, config.decoder_attention_heads, config.decoder_ffn_dim),
-        embedding=c.Embedding("all" if config.tie_word_embeddings else "inputs"), head=c.LanguageModelHead(bias=True), special=c.SpecialTokens(PAD, 1, START, EOS, START),
+        embedding=c.Embedding("all" if config.tie_word_embeddings else "none"), head=c.LanguageModelHead(bias=True), special=c.SpecialTokens(PAD, 1, START, EOS, START),
         window=c.Window(128, 128))
 
 
@@ -55,7 +56,8 @@ _RENAMES = (("encoder_attn_layer_norm", "cross_attention_norm"), ("self_attn_lay
 def weft_model(marian: MarianMTModel) -> Model:
     """The same weights in a Weft model."""
     state = marian.state_dict()
-    renamed = {"source_embedding.weight": state["model.shared.weight"],
+    renamed = {"source_embedding.weight": state["model.encoder.embed_tokens.weight"],
+               "target_embedding.weight": state["model.decoder.embed_tokens.weight"],
                "head.weight": state["lm_head.weight"], "head.bias": state["final_logits_bias"][0]}
     for name, tensor in state.items():
         if ".layers." in name:
@@ -65,5 +67,5 @@ def weft_model(marian: MarianMTModel) -> Model:
             renamed[name] = tensor
     model = Model(weft_config(marian.config)).eval()
     missing, unexpected = model.load_state_dict(renamed, strict=False)
-    assert not unexpected and set(missing) <= {"target_embedding.weight"}, (missing, unexpected)
+    assert not unexpected and not missing, (missing, unexpected)
     return model

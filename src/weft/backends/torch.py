@@ -109,8 +109,33 @@ class TorchRunner:
 
 
 def _best(logits: Tensor, k: int) -> Best:
-    """The k largest of each row of logits [R, V], ties to the lowest id, and their log-probabilities."""
+    """The k largest of each row of logits [R, V], ties to the lowest id, and their log-probabilities.
+
+    Found among the blocks of the vocabulary with the largest maxima, so that only those are sorted.
+    """
+    logits = logits.float()
     k = min(k, logits.shape[1])
-    values, tokens = torch.topk(logits, k)
-    log_probs = values.float() - logits.float().logsumexp(1, keepdim=True)
-    return Best(tokens.numpy(), log_probs.numpy())
+    top, where = _top_of_blocks(logits, k)
+    # as torch.log_softmax rounds: shifted by the maximum before the logarithm is taken away
+    maximum = top[:, :1]
+    total = torch.exp(logits - maximum).sum(1, keepdim=True)
+    return Best(where.numpy(), ((top - maximum) - total.log()).numpy())
+
+
+def _top_of_blocks(logits: Tensor, k: int, size: int = 128) -> tuple[Tensor, Tensor]:
+    """values and ids [R, k] of the k largest; equal values by rising id."""
+    rows, vocabulary = logits.shape
+    blocks = vocabulary // size
+    if blocks <= 2 * k:
+        values, ids = torch.sort(logits, descending=True, stable=True) if vocabulary <= 4096 else \
+            torch.topk(logits, k)
+        return values[:, :k], ids[:, :k]
+    body = logits[:, : blocks * size].view(rows, blocks, size)
+    chosen = body.amax(2).topk(k, sorted=False).indices.sort().values  # [R, k] blocks, rising
+    candidates = body.gather(1, chosen[:, :, None].expand(-1, -1, size)).flatten(1)
+    ids = (chosen[:, :, None] * size + torch.arange(size)).flatten(1)
+    if blocks * size < vocabulary:
+        tail = torch.arange(blocks * size, vocabulary).expand(rows, -1)
+        candidates, ids = torch.cat((candidates, logits[:, blocks * size :]), 1), torch.cat((ids, tail), 1)
+    values, order = torch.sort(candidates, descending=True, stable=True)
+    return values[:, :k], ids.gather(1, order[:, :k])

@@ -19,7 +19,10 @@ from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, StepEve
 
 @dataclass(frozen=True)
 class Beams:
-    """Live hypotheses, best first. scores float64 [Q, W]; tokens int64 and log_probs float64 [Q, W, N]."""
+    """Live hypotheses, best first. scores float32 [Q, W]; tokens int64 and log_probs float32 [Q, W, N].
+
+    Sums are kept in float32, as in the reference, so that near ties fall alike.
+    """
 
     scores: np.ndarray
     tokens: np.ndarray
@@ -42,9 +45,9 @@ class Candidates:
 
 def first_beams(requests: int, width: int) -> Beams:
     """One empty hypothesis a request; the others cannot be chosen from."""
-    scores = np.full((requests, width), -np.inf)
+    scores = np.full((requests, width), -np.inf, np.float32)
     scores[:, 0] = 0.0
-    return Beams(scores, np.empty((requests, width, 0), np.int64), np.empty((requests, width, 0)))
+    return Beams(scores, np.empty((requests, width, 0), np.int64), np.empty((requests, width, 0), np.float32))
 
 
 def best_candidates(beams: Beams, best: Best) -> Candidates:
@@ -55,7 +58,7 @@ def best_candidates(beams: Beams, best: Best) -> Candidates:
     order = np.argsort(-scores, axis=1, kind="stable")[:, : 2 * width]
     take = np.take_along_axis
     return Candidates(take(scores, order, 1), order // tokens.shape[2], take(tokens.reshape(requests, -1), order, 1),
-                      take(log_probs.reshape(requests, -1).astype(np.float64), order, 1))
+                      take(log_probs.reshape(requests, -1), order, 1))
 
 
 def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple[Beams, np.ndarray]:
@@ -65,7 +68,7 @@ def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple
     take = np.take_along_axis
     parents, tokens, log_probs, scores = (
         take(part, order, 1) for part in (candidates.parents, candidates.tokens, candidates.log_probs,
-                                          np.where(ended, -np.inf, candidates.scores)))
+                                          np.where(ended, np.float32(-np.inf), candidates.scores)))
     grown = (np.concatenate((take(old, parents[:, :, None], 1), new[:, :, None]), 2)
              for old, new in ((beams.tokens, tokens), (beams.log_probs, log_probs)))
     return Beams(scores, *grown), parents

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from weft.nn.cache import KeyValueCache, padded
+from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
 from weft.nn.recurrent import RecurrentMemory, State
 from weft.spec.decoding import Best
@@ -23,6 +24,7 @@ class TorchRunner:
     """Runs `model` (already in the dtype to compute in) for weft.decode. One batch at a time."""
 
     def __init__(self, model: Model) -> None:
+        keep_large_blocks()
         self.model = model.eval()
         special = model.config.special
         self.eos, self.start_token = special.eos, special.start
@@ -69,7 +71,7 @@ class TorchRunner:
         if best is None:
             return logits.float().numpy()
         if len(banned):
-            logits[:, torch.as_tensor(list(banned))] = -torch.inf
+            logits.index_fill_(1, torch.as_tensor(list(banned)), -torch.inf)
         return _best(logits, best)
 
     def _advance(self, ids: Tensor) -> Tensor:
@@ -109,33 +111,47 @@ class TorchRunner:
 
 
 def _best(logits: Tensor, k: int) -> Best:
-    """The k largest of each row of logits [R, V], ties to the lowest id, and their log-probabilities.
-
-    Found among the blocks of the vocabulary with the largest maxima, so that only those are sorted.
-    """
-    logits = logits.float()
-    k = min(k, logits.shape[1])
-    top, where = _top_of_blocks(logits, k)
-    # as torch.log_softmax rounds: shifted by the maximum before the logarithm is taken away
+    """The k largest of each row of logits [R, V], ties to the lowest id, and their log-probabilities."""
+    top, where = _top_of_blocks(logits, min(k, logits.shape[1]))
+    top = top.float()
     maximum = top[:, :1]
-    total = torch.exp(logits - maximum).sum(1, keepdim=True)
-    return Best(where.numpy(), ((top - maximum) - total.log()).numpy())
+    # as torch.log_softmax rounds: shifted by the maximum before the logarithm is taken away
+    return Best(where.numpy(), ((top - maximum) - _total(logits, maximum).log()).numpy())
+
+
+def _total(logits: Tensor, maximum: Tensor) -> Tensor:
+    """Sum of exp(logits - maximum) of each row, float32 [R, 1], some rows at a time so that they stay in cache."""
+    rows = max(1, (1 << 18) // logits.shape[1])
+    buffer = torch.empty(rows, logits.shape[1])
+    totals = []
+    for part, shift in zip(logits.split(rows), maximum.split(rows), strict=True):
+        shifted = torch.sub(part, shift, out=buffer[: len(part)])
+        totals.append(shifted.exp_().sum(1, keepdim=True))
+    return torch.cat(totals)
 
 
 def _top_of_blocks(logits: Tensor, k: int, size: int = 128) -> tuple[Tensor, Tensor]:
-    """values and ids [R, k] of the k largest; equal values by rising id."""
-    rows, vocabulary = logits.shape
-    blocks = vocabulary // size
+    """values and ids [R, k] of the k largest; equal values by rising id.
+
+    Only the k blocks of the vocabulary with the largest maxima can hold them, so only those are looked through.
+    """
+    blocks = logits.shape[1] // size
     if blocks <= 2 * k:
-        values, ids = torch.sort(logits, descending=True, stable=True) if vocabulary <= 4096 else \
-            torch.topk(logits, k)
-        return values[:, :k], ids[:, :k]
-    body = logits[:, : blocks * size].view(rows, blocks, size)
-    chosen = body.amax(2).topk(k, sorted=False).indices.sort().values  # [R, k] blocks, rising
+        return _top(logits, torch.arange(logits.shape[1]).expand_as(logits), k)
+    body = logits[:, : blocks * size].view(-1, blocks, size)
+    _, chosen = _top(body.amax(2), torch.arange(blocks).expand(len(logits), -1), k)
     candidates = body.gather(1, chosen[:, :, None].expand(-1, -1, size)).flatten(1)
     ids = (chosen[:, :, None] * size + torch.arange(size)).flatten(1)
-    if blocks * size < vocabulary:
-        tail = torch.arange(blocks * size, vocabulary).expand(rows, -1)
-        candidates, ids = torch.cat((candidates, logits[:, blocks * size :]), 1), torch.cat((ids, tail), 1)
-    values, order = torch.sort(candidates, descending=True, stable=True)
-    return values[:, :k], ids.gather(1, order[:, :k])
+    rest = torch.arange(blocks * size, logits.shape[1]).expand(len(logits), -1)
+    return _top(torch.cat((candidates, logits[:, blocks * size :]), 1), torch.cat((ids, rest), 1), k)
+
+
+def _top(values: Tensor, ids: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of values [R, C] with their ids; equal values by rising id.
+
+    torch.topk breaks ties as it likes, so it gets integers that order like (value, -id).
+    """
+    bits = values.float().view(torch.int32)
+    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
+    place = torch.topk((ordered << 32) | (0x7FFFFFFF - ids), k).indices
+    return values.gather(1, place), ids.gather(1, place)

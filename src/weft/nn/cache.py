@@ -12,39 +12,39 @@ class KeyValueCache:
     """Keys and values of one self-attention, [R, K, length, E], in a buffer that doubles when full."""
 
     def __init__(self) -> None:
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
+        self._spare: list[Tensor] = []
         self.length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add [R, K, new, E]; returns all so far, [R, K, length, E]."""
         end = self.length + keys.shape[2]
-        if self.keys is None or self.values is None or end > self.keys.shape[2]:
-            self._grow(keys, end)
-        assert self.keys is not None and self.values is not None
-        self.keys[:, :, self.length : end] = keys
-        self.values[:, :, self.length : end] = values
+        if self._keys is None or self._values is None or end > self._keys.shape[2]:
+            self._keys, self._values = self._grown(self._keys, keys, end), self._grown(self._values, values, end)
+            self._spare = []
+        self._keys[:, :, self.length : end] = keys
+        self._values[:, :, self.length : end] = values
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self._keys[:, :, :end], self._values[:, :, :end]
 
-    def _grow(self, like: Tensor, needed: int) -> None:
-        capacity = max(16, needed, 2 * self.length)
+    def _grown(self, old: Tensor | None, like: Tensor, needed: int) -> Tensor:
         rows, heads, _, size = like.shape
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            new = like.new_empty(rows, heads, capacity, size)
-            if old is not None:
-                new[:, :, : self.length] = old[:, :, : self.length]
-            setattr(self, name, new)
+        new = like.new_empty(rows, heads, max(16, needed, 2 * self.length), size)
+        if old is not None:
+            new[:, :, : self.length] = old[:, :, : self.length]
+        return new
 
     def gather(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was."""
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            if old is not None:
-                new = old.new_empty(len(rows), *old.shape[1:])
-                new[:, :, : self.length] = old[:, :, : self.length].index_select(0, rows)
-                setattr(self, name, new)
+        """Row i becomes what row rows[i] was. Two pairs of buffers take turns, so nothing is allocated."""
+        if self._keys is None or self._values is None:
+            return
+        spare = self._spare
+        if not spare or len(spare[0]) < len(rows):
+            spare = [self._keys.new_empty(len(rows), *self._keys.shape[1:]) for _ in range(2)]
+        self._spare = [self._keys, self._values]
+        self._keys, self._values = (torch.index_select(old, 0, rows, out=new[: len(rows)])
+                                    for old, new in zip(self._spare, spare, strict=True))
 
 
 def padded(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:

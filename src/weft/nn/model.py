@@ -49,7 +49,9 @@ class Head(nn.Module):
         self.soft_cap = config.head.soft_cap
 
     def forward(self, hidden: Tensor) -> Tensor:
-        logits = functional.linear(hidden, self.weight, self.bias)
+        logits = functional.linear(hidden, self.weight)
+        if self.bias is not None:
+            logits = logits.add_(self.bias)  # linear() would first copy the bias to every row
         return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
 
 

@@ -29,7 +29,7 @@ from weft.train.finish import write_bundle
 from weft.train.flat import FlatParameters
 from weft.train.logs import MetricsLog
 from weft.train.losses import head_cross_entropy
-from weft.train.memory import keep_large_blocks
+from weft.nn.memory import keep_large_blocks
 from weft.train.optimiser import Adam
 from weft.train.run import Run, open_run
 from weft.train.schedule import learning_rate_factor

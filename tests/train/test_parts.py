@@ -33,20 +33,26 @@ def backward(model: Model, rows: slice) -> int:
 
 
 def test_accumulated_small_batches_equal_one_big_one() -> None:
-    results = []
-    for parts in (1, 4):
+    """The gradient a token, and the weights after updates; but for key biases, whose true gradient is zero
+    (softmax ignores a shift of all scores), so that Adam turns rounding noise into steps."""
+    gradients, weights = [], []
+    for parts in (1, 2, 4, 8):
         model = small_model()
         flat = FlatParameters(model)
-        adam = Adam(flat, TrainingOptions())
-        for _ in range(3):
+        adam = Adam(flat, TrainingOptions(epsilon=1e-6))
+        for update in range(3):
             size = 8 // parts
             tokens = 0
             for start in range(0, 8, size):
                 tokens += backward(model, slice(start, start + size))
                 flat.collect()
-            adam.step(0.01, tokens)
-        results.append(flat.master.clone())
-    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-6)
+            if update == 0:
+                gradients.append(flat.gradient / tokens)
+            adam.step(0.001, tokens)
+        weights.append(torch.cat([tensor.flatten() for name, tensor in flat.state().items() if "key.bias" not in name]))
+    for gradient, weight in zip(gradients[1:], weights[1:], strict=True):
+        torch.testing.assert_close(gradient, gradients[0], rtol=0, atol=1e-6)
+        torch.testing.assert_close(weight, weights[0], rtol=0, atol=1e-6)
 
 
 def test_a_step_equals_torchs_adamw_with_clipping() -> None:
@@ -70,6 +76,8 @@ def test_a_step_equals_torchs_adamw_with_clipping() -> None:
         reference.step()
     expected = dict(theirs.named_parameters())
     for name, tensor in flat.state().items():
+        if "key.bias" in name:  # its true gradient is zero
+            continue
         torch.testing.assert_close(tensor, expected[name].detach(), rtol=1e-4, atol=1e-6)
 
 

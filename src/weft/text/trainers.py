@@ -1,8 +1,8 @@
 """Texts -> a trained tokenizer of the `tokenizers` library. It knows nothing of files and decoding.
 
 The library finds the pieces; this module then lays the vocabulary out: special tokens, byte tokens, single
-characters, learned pieces. Each step sorts by (count, code point) where the library would follow the order of a hash
-table, so the same texts give the same tokenizer, byte for byte.
+characters, learned pieces. Each step sorts by (count, code point) where it can, so that the order of a hash table
+decides nothing; inside the library's trainers of Unigram and WordPiece it still breaks ties.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ before it, and said so.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from weft.bundle import write_atomically
 from weft.errors import CheckpointError
 
 KEPT = 2
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary neighbour, flush to disk, rename. Raises OSError and leaves no half file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Path:

@@ -24,7 +24,8 @@ def write_bundle(run: Run, weights: dict[str, Tensor], at: Position, seconds: fl
         metrics["validation BLEU (greedy, first sources)"] = round(at.best_bleu, 2)
     special = run.config.special
     banned = sorted({special.pad, special.unk, special.bos, special.start} - {special.eos})
-    card = bundle_card(run.config, run.options, metrics, seconds=seconds, step=at.best_step)
+    card = bundle_card(run.config, run.options, metrics, name=run.out.resolve().name, seconds=seconds,
+                       step=at.best_step)
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     return save_bundle(run.out, run.config, arrays, run.tokenizer.to_json(), GENERATION | {"banned": banned}, card,
                        task=run.options.task)

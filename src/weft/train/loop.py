@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from weft import data
+from weft.bundle import write_atomically
 from weft.errors import CheckpointError
 from weft.nn.model import Model
 from weft.spec import training as t
 from weft.spec.parameters import count
 from weft.train.averaging import Average
 from weft.train.batch import Batch, make_batch
-from weft.train.checkpoint import load_state, save_state, write_atomically
+from weft.train.checkpoint import load_state, save_state
 from weft.train.finish import write_bundle
 from weft.train.flat import FlatParameters
 from weft.train.logs import MetricsLog

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from weft import data
+from weft.bundle import write_atomically
 from weft.errors import CheckpointError, DataError, UsageError
 from weft.spec.config import ModelConfig
 from weft.spec.training import TrainingOptions
 from weft.tasks.translate import Encoded, Pair, encode_pairs
 from weft.text import Tokenizer
 from weft.train import plan
-from weft.train.checkpoint import write_atomically
 
 # Options that may differ between the parts of one run: they change no number of it.
 FREE = ("overwrite", "log_every", "checkpoint_seconds", "tensorboard", "data_licence", "samples")

@@ -1,0 +1,216 @@
+"""Bundle: the one folder that a model travels in. Opening one reads files and checks them; it runs nothing.
+
+    config.json          ModelConfig
+    weights.safetensors  every parameter that is not tied, float32 or float16
+    tokenizer.json       the tokenizer it was trained with
+    generation.json      its default GenerationOptions
+    card.md              what it is, where it comes from, how good it is
+    manifest.json        format, task, and size and SHA-256 of every file above; written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from weft.errors import BundleError, ConfigError, FingerprintError
+from weft.spec.config import ModelConfig
+from weft.spec.parameters import parameters
+from weft.text import Tokenizer
+
+FORMAT = 1
+FILES = ("config.json", "weights.safetensors", "tokenizer.json", "generation.json", "card.md")
+MANIFEST = "manifest.json"
+HASHED_BYTES = 256 << 20
+"""Files above this size are checked by their size only, so that opening a large model stays quick."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; weights are read when asked for."""
+
+    path: Path
+    config: ModelConfig
+    tokenizer_json: str
+    generation: dict[str, Any]
+    card: str
+    task: str
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Every stored parameter as float32, checked against the parameter table. Raises BundleError."""
+        path = self.path / "weights.safetensors"
+        try:
+            stored = load_file(path)
+        except (OSError, SafetensorError, KeyError) as error:
+            raise BundleError(f"{path} cannot be read as weights: {error}") from error
+        arrays = {name: array.astype(np.float32, copy=False) for name, array in stored.items()}
+        _check_weights(path, self.config, arrays)
+        return arrays
+
+
+# ---------------------------------------------------------------- saving
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary neighbour, flush to disk, rename. Raises OSError and leaves no half file."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, np.ndarray], tokenizer_json: str,
+                generation: Mapping[str, Any], card: str, *, task: str = "translate", store: str = "float32") -> Path:
+    """Write a bundle; other files in the folder are left alone. store: float32 or float16.
+
+    Raises BundleError if the weights are not those of the config, or the disk refuses.
+    """
+    folder = Path(folder)
+    arrays = {name: np.asarray(array) for name, array in weights.items()}
+    _check_weights(folder, config, arrays)
+    contents = {
+        "config.json": _json(config.to_dict()),
+        "weights.safetensors": save({name: _stored(array, store) for name, array in arrays.items()}),
+        "tokenizer.json": tokenizer_json.encode(),
+        "generation.json": _json(dict(generation)),
+        "card.md": card.encode(),
+    }
+    manifest = {"format": FORMAT, "task": task, "files": {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in contents.items()}}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in (contents | {MANIFEST: _json(manifest)}).items():
+            write_atomically(folder / name, content)
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {folder}: {error.strerror}") from error
+    return folder
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _stored(array: np.ndarray, store: str) -> np.ndarray:
+    if store not in ("float32", "float16"):
+        raise BundleError(f"weights cannot be stored as {store!r}; use float32 or float16")
+    return np.ascontiguousarray(array, dtype=store)
+
+
+# ---------------------------------------------------------------- opening
+
+
+def open_bundle(folder: str | Path) -> Bundle:
+    """Open and check a bundle. Raises BundleError, ConfigError or FingerprintError with the file at fault."""
+    folder = Path(folder)
+    _check_files(folder)
+    manifest = _read_json(folder / MANIFEST)
+    _check_manifest(folder, manifest)
+    try:
+        config = ModelConfig.from_dict(_read_json(folder / "config.json"))
+    except ConfigError as error:
+        raise ConfigError(f"{folder / 'config.json'}: {error}") from error
+    text = (folder / "tokenizer.json").read_text("utf-8")
+    fingerprint = Tokenizer.from_json(text).fingerprint
+    if config.tokenizer != fingerprint:
+        raise FingerprintError(
+            f"{folder}: the model was trained with the tokenizer {config.tokenizer}, but tokenizer.json is "
+            f"{fingerprint}; its ids would mean other words. Put the tokenizer of the training run back")
+    return Bundle(folder, config, text, _read_json(folder / "generation.json"),
+                  (folder / "card.md").read_text("utf-8"), manifest["task"])
+
+
+def find_model(name: str) -> Path:
+    """A folder, or a shipped model by its name. Raises BundleError that lists the shipped names."""
+    if Path(name).exists() or os.sep in name:
+        return Path(name)
+    shipped = shipped_models()
+    if name in shipped:
+        return shipped[name]
+    raise BundleError(f"no model {name!r}: no folder of that name here ({Path.cwd()}), and the shipped models are "
+                      f"{', '.join(shipped) or 'none'}")
+
+
+@cache
+def shipped_models() -> dict[str, Path]:
+    """Name -> folder of the models inside the installed package, or of the checkout it is installed from."""
+    places = [Path(str(files("weft"))) / "models", Path(__file__).parents[2] / "models"]
+    found = {path.name: path for place in reversed(places) if place.is_dir()
+             for path in place.iterdir() if (path / MANIFEST).exists()}
+    return dict(sorted(found.items()))
+
+
+def _check_files(folder: Path) -> None:
+    if not folder.exists():
+        raise BundleError(f"no folder {folder}; the current folder is {Path.cwd()}")
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is a file; a bundle is a folder")
+    missing = [name for name in (*FILES, MANIFEST) if not (folder / name).exists()]
+    if not missing:
+        return
+    hint = " It holds a training run that has not finished: go on with it by the same weft train command." \
+        if (folder / "run" / "options.json").exists() else ""
+    hint = hint or (" It looks like a Hugging Face checkpoint, which has to be imported first."
+                    if (folder / "model.safetensors").exists() else "")
+    raise BundleError(f"{folder} is no bundle: it lacks {', '.join(missing)}.{hint}")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON ({error}); the file is damaged") from error
+
+
+def _check_manifest(folder: Path, manifest: Any) -> None:
+    """Every fault at once: format, sizes, hashes."""
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise BundleError(f"{folder / MANIFEST} has format {found!r}; this Weft reads format {FORMAT}")
+    faults = [fault for name in FILES if (fault := _file_fault(folder / name, manifest["files"].get(name)))]
+    if faults:
+        raise BundleError(f"{folder} is damaged: {'; '.join(faults)}. Copy or train it again")
+
+
+def _file_fault(path: Path, expected: Mapping[str, Any] | None) -> str:
+    if expected is None:
+        return f"{path.name} is not in the manifest"
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        return f"{path.name} has {size:,} bytes, not {expected['bytes']:,}" + (
+            " (truncated)" if size < expected["bytes"] else "")
+    # The tokenizer has its own check, by fingerprint, whose message says more.
+    if size <= HASHED_BYTES and path.name not in ("tokenizer.json", "config.json"):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != expected["sha256"]:
+            return f"{path.name} has SHA-256 {digest[:16]}, not {expected['sha256'][:16]}"
+    return ""
+
+
+def _check_weights(place: Path, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> None:
+    """Names and shapes against the parameter table; all mismatches at once."""
+    wanted = {name: row.shape for name, row in parameters(config).items() if row.tie is None}
+    faults = [f"{name} is missing, {shape} wanted" for name, shape in wanted.items() if name not in arrays]
+    faults += [f"{name} {array.shape} is not in the model" for name, array in arrays.items() if name not in wanted]
+    faults += [f"{name} has shape {arrays[name].shape}, the config says {shape}" for name, shape in wanted.items()
+               if name in arrays and arrays[name].shape != shape]
+    if faults:
+        more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
+        raise BundleError(f"{place}: the weights do not belong to the config: {'; '.join(faults[:8])}{more}")

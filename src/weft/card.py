@@ -1,0 +1,61 @@
+"""The card of a bundle: what the model is, where it comes from, how good it is, what not to use it for."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from weft.spec.config import ModelConfig
+from weft.spec.parameters import count
+from weft.spec.training import TrainingOptions
+
+LIMITS = ("A small model: it knows the kind of sentences it was trained on and little else. It can drop, add or twist "
+          "what a sentence says, most of all in long, technical or unusual text. Have a person check what matters.")
+# Options that say nothing about the model.
+_LEFT_OUT = ("out", "overwrite", "log_every", "checkpoint_seconds", "tensorboard", "samples", "data_root",
+             "data_licence")
+
+
+def bundle_card(config: ModelConfig, options: TrainingOptions, metrics: Mapping[str, object], *, name: str,
+                seconds: float, step: int, limits: str = LIMITS) -> str:
+    """Markdown. metrics: label (with its signature) -> value."""
+    stack = config.decoder.type
+    recipe = "\n".join(f"{key} = {_toml(value)}" for key, value in asdict(options).items()
+                       if key not in _LEFT_OUT and value is not None)
+    rows = "\n".join(f"| {label} | {value} |" for label, value in metrics.items())
+    return f"""# {name}
+
+Task: {options.task}. A {config.kind} model ({stack}) of {count(config):,} parameters, vocabulary {config.vocabulary:,}.
+Trained with Weft on {datetime.date.today().isoformat()}, in {seconds / 60:.0f} minutes; weights of update {step:,}.
+
+## Data
+
+{", ".join(options.data) or "not recorded"}
+
+{options.data_licence or "Licence and attribution: not recorded (weft train --data-licence)."}
+
+## Quality
+
+| metric | value |
+|---|---|
+{rows}
+
+## Limits of use
+
+{limits}
+
+## Recipe
+
+```toml
+{recipe}
+```
+"""
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,61 @@
+"""BLEU and chrF through sacreBLEU (Post 2018), and the tokenised BLEU of papers on small data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weft.errors import UsageError
+from weft.metrics.metric import Score, Texts
+
+BOOTSTRAP_SAMPLES = 1000
+
+
+def bleu(outputs: Texts, references: Texts, *, confidence: bool = False) -> Score:
+    """sacreBLEU's default: cased, 13a tokens, exponential smoothing."""
+    from sacrebleu.metrics import BLEU
+
+    return _score(BLEU(), outputs, references, confidence)
+
+
+def chrf(outputs: Texts, references: Texts, *, confidence: bool = False) -> Score:
+    """chrF2 (Popović 2015)."""
+    from sacrebleu.metrics import CHRF
+
+    return _score(CHRF(), outputs, references, confidence)
+
+
+def tokenized_bleu(outputs: Texts, references: Texts, language: str) -> Score:
+    """Lower-cased BLEU of Moses tokens: multi-bleu.perl as Wu et al. 2021 and much work on Multi30k report it.
+
+    language: two letters. Raises UsageError if sacremoses is not installed.
+    """
+    try:
+        from sacremoses import MosesPunctNormalizer, MosesTokenizer
+    except ImportError as error:
+        raise UsageError("tokenised BLEU needs the package sacremoses: pip install 'weft[eval]'") from error
+    from sacrebleu.metrics import BLEU
+
+    normalizer, tokenizer = MosesPunctNormalizer(language), MosesTokenizer(language)
+
+    def tokens(text: str) -> str:
+        return tokenizer.tokenize(normalizer.normalize(text), return_str=True, escape=False).lower()
+
+    metric = BLEU(tokenize="none", force=True, smooth_method="none")
+    score = _score(metric, [tokens(text) for text in outputs], [tokens(text) for text in references], False)
+    return Score("tokenised BLEU", score.value, f"{score.signature}|lc|moses.{language}")
+
+
+def corpus_bleu(outputs: Texts, references: Texts) -> float:
+    """The number alone, for a training log."""
+    return bleu(outputs, references).value
+
+
+def _score(metric: Any, outputs: Texts, references: Texts, confidence: bool) -> Score:
+    if len(outputs) != len(references) or not outputs:
+        raise UsageError(f"{len(outputs)} outputs and {len(references)} references; scores need as many of each, and "
+                         f"at least one")
+    samples = BOOTSTRAP_SAMPLES if confidence else 1
+    found = metric.corpus_score(list(outputs), [list(references)], n_bootstrap=samples)
+    name = "sacreBLEU" if metric.name == "BLEU" else metric.name
+    name = "chrF2" if name.startswith("chrF") else name
+    return Score(name, found.score, str(metric.get_signature()), getattr(found, "_ci", None) if confidence else None)

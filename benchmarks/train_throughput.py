@@ -22,13 +22,13 @@ import torch
 
 from weft import data
 from weft.families import transformer
+from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Model
 from weft.spec.training import TrainingOptions
 from weft.tasks.translate import Encoded
 from weft.train.batch import Batch, make_batch
 from weft.train.flat import FlatParameters
 from weft.train.losses import head_cross_entropy
-from weft.nn.memory import keep_large_blocks
 from weft.train.optimiser import Adam
 
 VOCABULARY, LAYERS, WIDTH, HEADS, FEED_FORWARD, DROPOUT, SMOOTHING = 8000, 3, 256, 4, 1024, 0.1, 0.1

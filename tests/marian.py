@@ -43,7 +43,8 @@ def weft_config(config: MarianConfig) -> c.ModelConfig:
         config.vocab_size, config.d_model,
         encoder=stack(config.encoder_layers, config.encoder_attention_heads, config.encoder_ffn_dim),
         decoder=stack(config.decoder_layers, config.decoder_attention_heads, config.decoder_ffn_dim),
-        embedding=c.Embedding("all" if config.tie_word_embeddings else "none"), head=c.LanguageModelHead(bias=True), special=c.SpecialTokens(PAD, 1, START, EOS, START),
+        embedding=c.Embedding("all" if config.tie_word_embeddings else "none"),
+        head=c.LanguageModelHead(bias=True), special=c.SpecialTokens(PAD, 1, START, EOS, START),
         window=c.Window(128, 128))
 
 

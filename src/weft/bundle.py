@@ -207,10 +207,10 @@ def _file_fault(path: Path, expected: Mapping[str, Any] | None) -> str:
 def _check_weights(place: Path, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> None:
     """Names and shapes against the parameter table; all mismatches at once."""
     wanted = {name: row.shape for name, row in parameters(config).items() if row.tie is None}
-    faults = [f"{name} is missing, {shape} wanted" for name, shape in wanted.items() if name not in arrays]
+    faults = [f"{name} has shape {arrays[name].shape}, the config says {shape}" for name, shape in wanted.items()
+              if name in arrays and arrays[name].shape != shape]
     faults += [f"{name} {array.shape} is not in the model" for name, array in arrays.items() if name not in wanted]
-    faults += [f"{name} has shape {arrays[name].shape}, the config says {shape}" for name, shape in wanted.items()
-               if name in arrays and arrays[name].shape != shape]
+    faults += [f"{name} is missing, {shape} wanted" for name, shape in wanted.items() if name not in arrays]
     if faults:
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise BundleError(f"{place}: the weights do not belong to the config: {'; '.join(faults[:8])}{more}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -168,8 +168,7 @@ class Model:
         answers: dict[int, Result] = {}
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            seeds = [options.seed + row for row in rows] if options.sample else None
-            found = generate_batch(self.runner, [sources[row] for row in rows], options, seeds=seeds)
+            found = generate_batch(self.runner, [sources[row] for row in rows], options, streams=rows)
             answers |= {row: self._result(hypotheses) for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
 
@@ -207,12 +206,12 @@ def _torch_runner(bundle: Bundle, precision: str) -> TorchRunner:
     return TorchRunner(network.to(torch.bfloat16 if precision == "bf16" else torch.float32))
 
 
-def _override(base: GenerationOptions, options: dict[str, Any]) -> GenerationOptions:
+def _override(base: GenerationOptions, options: Mapping[str, Any]) -> GenerationOptions:
     names = [field.name for field in fields(GenerationOptions)]
     for name in options:
         if name not in names:
             raise UnknownNameError("generation option", name, names)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     if values.get("sample") and "beams" not in values:
         values["beams"] = 1
     return replace(base, **values)

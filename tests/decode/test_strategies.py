@@ -180,3 +180,32 @@ def test_options_that_cannot_be(options: dict, message: str) -> None:
     with pytest.raises(UsageError) as error:
         GenerationOptions(**options)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("arguments,message", [
+    ({"limits": [-1, 2]}, "request 0: its limit is -1 new tokens; it must be 0 or more"),
+    ({"limits": [3]}, "2 inputs, but 1 seeds, streams or limits; give one for each"),
+    ({"prompts": [[5]]}, "either sources (encoder-decoder) or prompts (decoder-only), not both or neither"),
+    ({"options": GenerationOptions(banned=(99,))}, "banned holds token id 99; ids run from 0 to 7"),
+    ({"options": GenerationOptions(banned=(0, 1, 2, 4, 5, 6, 7))}, "7 of 8 tokens are banned"),
+    ({"sources": [[5], []]}, "input 1 has no tokens"),
+])
+def test_requests_that_cannot_be(arguments: dict, message: str) -> None:
+    options = arguments.pop("options", GenerationOptions())
+    with pytest.raises(UsageError) as error:
+        generate_batch(FakeRunner(), arguments.pop("sources", [[5], [6]]), options, **arguments)
+    assert message in str(error.value)
+
+
+def test_a_prompt_that_fills_the_window() -> None:
+    with pytest.raises(WindowError, match="a prompt of 66 tokens leaves no room in the model's window of 64"):
+        generate_batch(FakeRunner(), None, GenerationOptions(), prompts=[[5] * 66])
+    assert len(generate_batch(FakeRunner(), None, GenerationOptions(), prompts=[[5], [5, 6]])) == 2
+
+
+def test_seeds_of_any_size_and_streams_do_not_overlap() -> None:
+    options = GenerationOptions(sample=True, max_new_tokens=12)
+    def run(seed: int, stream: int) -> tuple:
+        return generate_batch(FakeRunner(30, 0.5), [[5]], options, seeds=[seed], streams=[stream])[0][0].tokens
+    drawn = {run(seed, stream) for seed in (0, 1, 2**63 + 2, 2**63 + 3, 2**64, 2**70) for stream in (0, 1, 2)}
+    assert len(drawn) == 18

@@ -14,7 +14,8 @@ from weft.text.recipes import KINDS
 
 TEXTS = ["The cat sat on the mat.", "Le chat s'est assis sur le tapis !", "I love cats, dogs and 123 birds.",
          "J'aime les chats, l'été et 45 oiseaux…", "Two  spaces, a\ttab and\na line."] * 3
-HARD = ["", " ", "  a  b  ", "\n\t x", "▁a▁ ▁", "<s></s><pad><unk>", "a<s>b </s>", "😀👩‍👩‍👧 e\u0301 \u00a0\u202f!", "日本語テキスト",
+HARD = ["", " ", "  a  b  ", "\n\t x", "▁a▁ ▁", "<s></s><pad><unk>", "a<s>b </s>", "😀👩‍👩‍👧",
+        "e\u0301 \u00a0\u202f!", "日本語テキスト",
         "مرحبا", "<0x0A><0xFF>", "\x00\x01\x7f", "def f(x):\n    return x  # ok", "ÀÉ" * 50, "x" * 300, "##ing ##"]
 SIZES = {"byte_bpe": 320, "metaspace_bpe": 330, "unigram": 330, "wordpiece": 120, "word": 60, "character": 80}
 TRAINED = {kind: Tokenizer.train(kind, TEXTS, SIZES[kind]) for kind in KINDS}

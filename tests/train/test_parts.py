@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -137,5 +138,5 @@ def test_schedules() -> None:
         factors = [learning_rate_factor(schedule, step, 10, step / 1000) for step in range(1, 1001)]
         assert factors[4] == pytest.approx(0.5, abs=0.01) and max(factors) > 0.98
         assert factors[-1] == pytest.approx(0.0, abs=1e-9)
-        assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+        assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
     assert learning_rate_factor("constant", 500, 10, 0.5) == 1.0

@@ -9,7 +9,7 @@ import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from weft.errors import DataError
 
@@ -58,7 +58,7 @@ def _read_file(path: Path, source: int, target: int) -> Iterator[Pair]:
 
 def _open(path: Path) -> IO[bytes]:
     try:
-        return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+        return cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb"))
     except FileNotFoundError as error:
         raise DataError(f"no file {path}; the current folder is {Path.cwd()}") from error
     except IsADirectoryError as error:

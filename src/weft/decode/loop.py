@@ -11,7 +11,7 @@ import numpy as np
 
 from weft.decode.strategies import choose
 from weft.decode.strategies.strategy import Request
-from weft.errors import WindowError
+from weft.errors import UsageError, WindowError
 from weft.spec.decoding import GenerationOptions, Runner
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis
 
@@ -20,15 +20,20 @@ Ids = Sequence[int]
 
 def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
              prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
-             limits: Sequence[int] | None = None) -> Iterator[GenerationEvent]:
+             streams: Sequence[int] | None = None, limits: Sequence[int] | None = None, steps: bool = True
+             ) -> Iterator[GenerationEvent]:
     """Decode a batch; requests are numbered as they stand in `sources` (or `prompts`, for a decoder-only model).
 
-    seeds: one per request, instead of (options.seed, request). limits: most new tokens per request, instead of
-    options.max_new_tokens or twice the source and 10 more. A limit of 0 gives an empty hypothesis.
+    seeds: one per request, instead of options.seed for all. streams: the number of each request among those of its
+    seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
+    of options.max_new_tokens or twice the source and 10 more; 0 gives an empty hypothesis. steps: whether beam search
+    yields StepEvents. Raises UsageError and WindowError at the first event.
     """
-    inputs = sources if sources is not None else prompts or []
+    inputs = _inputs(sources, prompts, seeds, streams, limits)
+    _check_banned(runner, options)
     requests = [Request(index, _limit(runner, options, len(item), sources is None, limits, index),
-                        options.seed if seeds is None else seeds[index], index if seeds is None else 0)
+                        options.seed if seeds is None else seeds[index],
+                        streams[index] if streams is not None else index if seeds is None else 0)
                 for index, item in enumerate(inputs)]
     for request in requests:
         if request.limit == 0:
@@ -37,6 +42,7 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     if not requests:
         return
     strategy = choose(options, runner, requests)
+    strategy.reports_steps = steps
     chosen = [inputs[request.index] for request in requests]
     tokens = _start(runner, chosen, strategy.rows, prompted=sources is None)
     for step in range(max(request.limit for request in requests)):
@@ -51,12 +57,35 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
 
 def generate_batch(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
                    prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
-                   limits: Sequence[int] | None = None) -> list[tuple[Hypothesis, ...]]:
+                   streams: Sequence[int] | None = None, limits: Sequence[int] | None = None
+                   ) -> list[tuple[Hypothesis, ...]]:
     """The hypotheses of every request, best first, in the order of the inputs."""
-    found = {event.request: event.hypotheses
-             for event in generate(runner, sources, options, prompts=prompts, seeds=seeds, limits=limits)
-             if isinstance(event, FinishedEvent)}
+    events = generate(runner, sources, options, prompts=prompts, seeds=seeds, streams=streams, limits=limits, steps=False)
+    found = {event.request: event.hypotheses for event in events if isinstance(event, FinishedEvent)}
     return [found[index] for index in sorted(found)]
+
+
+def _inputs(sources: Sequence[Ids] | None, prompts: Sequence[Ids] | None, *per_request: Sequence[int] | None
+            ) -> Sequence[Ids]:
+    if (sources is None) == (prompts is None):
+        raise UsageError("decoding takes either sources (encoder-decoder) or prompts (decoder-only), not both or neither")
+    inputs = sources if sources is not None else prompts or []
+    for values in per_request:
+        if values is not None and len(values) != len(inputs):
+            raise UsageError(f"{len(inputs)} inputs, but {len(values)} seeds, streams or limits; give one for each")
+    empty = [index for index, item in enumerate(inputs) if not len(item)]
+    if empty:
+        raise UsageError(f"input {empty[0]} has no tokens; a source needs its end-of-sequence at least, a prompt a token")
+    return inputs
+
+
+def _check_banned(runner: Runner, options: GenerationOptions) -> None:
+    outside = [token for token in options.banned if not 0 <= token < runner.vocabulary_size]
+    if outside:
+        raise UsageError(f"banned holds token id {outside[0]}; ids run from 0 to {runner.vocabulary_size - 1}")
+    if len({*options.banned, runner.eos}) >= runner.vocabulary_size:
+        raise UsageError(f"{len(set(options.banned))} of {runner.vocabulary_size} tokens are banned; nothing is left to "
+                         f"generate but the end")
 
 
 def _start(runner: Runner, inputs: Sequence[Ids], rows: int, prompted: bool) -> np.ndarray:
@@ -73,6 +102,11 @@ def _limit(runner: Runner, options: GenerationOptions, length: int, prompted: bo
     """Most new tokens of one request: what is asked for, within the window."""
     room = runner.max_target - (length - 1 if prompted else 0)
     asked = options.max_new_tokens if limits is None else limits[index]
+    if asked is not None and asked < 0:
+        raise UsageError(f"request {index}: its limit is {asked} new tokens; it must be 0 or more")
+    if room < 1 and asked != 0:
+        raise WindowError(f"request {index}: a prompt of {length} tokens leaves no room in the model's window of "
+                          f"{runner.max_target}; shorten it by {1 - room} or more")
     if asked is None:
         return max(0, min(room, 2 * length + 10))
     if asked > room:

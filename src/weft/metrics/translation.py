@@ -14,14 +14,14 @@ def bleu(outputs: Texts, references: Texts, *, confidence: bool = False) -> Scor
     """sacreBLEU's default: cased, 13a tokens, exponential smoothing."""
     from sacrebleu.metrics import BLEU
 
-    return _score(BLEU(), outputs, references, confidence)
+    return _score("sacreBLEU", BLEU(), outputs, references, confidence)
 
 
 def chrf(outputs: Texts, references: Texts, *, confidence: bool = False) -> Score:
     """chrF2 (Popović 2015)."""
     from sacrebleu.metrics import CHRF
 
-    return _score(CHRF(), outputs, references, confidence)
+    return _score("chrF2", CHRF(), outputs, references, confidence)
 
 
 def tokenized_bleu(outputs: Texts, references: Texts, language: str) -> Score:
@@ -41,7 +41,8 @@ def tokenized_bleu(outputs: Texts, references: Texts, language: str) -> Score:
         return tokenizer.tokenize(normalizer.normalize(text), return_str=True, escape=False).lower()
 
     metric = BLEU(tokenize="none", force=True, smooth_method="none")
-    score = _score(metric, [tokens(text) for text in outputs], [tokens(text) for text in references], False)
+    outputs, references = [tokens(text) for text in outputs], [tokens(text) for text in references]
+    score = _score("", metric, outputs, references, False)
     return Score("tokenised BLEU", score.value, f"{score.signature}|lc|moses.{language}")
 
 
@@ -50,12 +51,10 @@ def corpus_bleu(outputs: Texts, references: Texts) -> float:
     return bleu(outputs, references).value
 
 
-def _score(metric: Any, outputs: Texts, references: Texts, confidence: bool) -> Score:
+def _score(name: str, metric: Any, outputs: Texts, references: Texts, confidence: bool) -> Score:
     if len(outputs) != len(references) or not outputs:
         raise UsageError(f"{len(outputs)} outputs and {len(references)} references; scores need as many of each, and "
                          f"at least one")
     samples = BOOTSTRAP_SAMPLES if confidence else 1
     found = metric.corpus_score(list(outputs), [list(references)], n_bootstrap=samples)
-    name = "sacreBLEU" if metric.name == "BLEU" else metric.name
-    name = "chrF2" if name.startswith("chrF") else name
     return Score(name, found.score, str(metric.get_signature()), getattr(found, "_ci", None) if confidence else None)

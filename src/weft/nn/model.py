@@ -93,7 +93,7 @@ class Model(nn.Module):
             if isinstance(getattr(module, "dropout", None), Dropout):
                 kind = attention if isinstance(module, Attention) else \
                     activation if isinstance(module, FeedForward) else residual
-                module.dropout.probability = kind  # type: ignore[union-attr,assignment]
+                module.dropout.probability = kind
         return self
 
     # ------------------------------------------------------------ whole sequences
@@ -108,8 +108,8 @@ class Model(nn.Module):
         x = self.embed(self.target_embedding, target)
         if isinstance(memory, RecurrentMemory):
             return self.decoder(x, memory, trace=trace)[0]
-        cross = (memory.keys_values, memory.mask) if memory else (None, None)
-        return self.decoder(x, None, *cross, trace=trace)
+        keys_values, mask = (memory.keys_values, memory.mask) if memory else (None, None)
+        return self.decoder(x, None, keys_values, mask, trace=trace)
 
     def encode(self, source: Tensor, lengths: Tensor | None = None, trace: Trace | None = None) -> Memory:
         """source ids [B, S] -> what the decoder needs of it."""
@@ -119,9 +119,10 @@ class Model(nn.Module):
             mask = torch.zeros(source.shape, dtype=x.dtype)
             mask = mask.masked_fill(torch.arange(source.shape[1]) >= lengths[:, None], torch.finfo(x.dtype).min)
             return self.decoder.remember(*self.encoder(x, lengths, trace), mask)
-        mask = padding_mask(lengths, source.shape[1], x.dtype)
-        hidden = self.encoder(x, None if mask is None else lengths, trace=trace)
-        return TransformerMemory([block.cross_attention.project_memory(hidden) for block in self.decoder.blocks], mask)
+        padding = padding_mask(lengths, source.shape[1], x.dtype)
+        hidden = self.encoder(x, None if padding is None else lengths, trace=trace)
+        keys_values = [block.cross_attention.project_memory(hidden) for block in self.decoder.blocks]
+        return TransformerMemory(keys_values, padding)
 
     def embed(self, table: Table, ids: Tensor) -> Tensor:
         """ids [B, T] -> [B, T, D], scaled."""

@@ -6,8 +6,9 @@ Semantics, cited by number from the code that implements them:
    (greedy, sampling) or `beams` rows. Nothing about a request depends on its neighbours.
 2. Processors act on raw logits in one fixed order: bans (banned ids, minimum length), temperature,
    truncations (top-k, then top-p). Log-probabilities reported for a token are log-softmax of the
-   logits *before* temperature and truncations, after bans.
-3. Ties go to the lowest token id; between hypotheses, to the lower beam index.
+   logits *before* temperature and truncations, after bans. (Hugging Face's beam search masks banned ids after the
+   log-softmax instead, so that its scores differ where a banned id is likely.)
+3. Ties go to the lowest token id; between hypotheses, to the lower beam index. Top-k keeps all that tie with the k-th.
 4. A hypothesis's length counts generated tokens, its end-of-sequence token included, the start token not.
 5. Its score is the sum of its log-probabilities divided by the length penalty:
    `wu`:      ((5 + length) / 6) ** alpha     (Wu et al. 2016, equation 14)
@@ -16,12 +17,12 @@ Semantics, cited by number from the code that implements them:
 6. Beam search keeps `beams` live hypotheses and the best `beams` finished ones. Each step considers the
    2 * beams best continuations of a request; one that ends in end-of-sequence is finished only if it is
    among the first `beams` of them.
-7. A request is done when it has `beams` finished hypotheses and, by `early_stopping`,
+7. A request is done when no live hypothesis is left, or when it has `beams` finished ones and, by `early_stopping`,
    `exact`:     no live one can reach the worst finished score at any length up to the limit;
    `heuristic`: the best live score, normalised at its present length, is not above the worst finished
                 one (Hugging Face's early_stopping=False);
    `first`:     at once.
-8. At `max_new_tokens` the live hypotheses are finished as they stand (without end-of-sequence).
+8. At `max_new_tokens` the first `beams` continuations are finished as they stand, with or without end-of-sequence.
 9. Sampling draws from the processed distribution by inverting its cumulative sum, in id order, with one
    uniform number a step from a generator seeded with (seed, request index); a request given its own seed
    draws the same whatever its neighbours.

@@ -38,7 +38,7 @@ def from_dict(cls: type[T], data: Any, path: str = "") -> T:
               if key in names}
     try:
         return cls(**values)
-    except TypeError as error:
+    except TypeError as error:  # a field without default is not there
         missing = [f.name for f in dataclasses.fields(cls)  # type: ignore[arg-type]
                    if f.name not in values and f.default is dataclasses.MISSING
                    and f.default_factory is dataclasses.MISSING]
@@ -58,7 +58,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             raise ConfigError(f"{path} is {value!r}; expected a list")
         return tuple(_convert(get_args(hint)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(hint):
-        return from_dict(hint, value, path)  # type: ignore[type-var]
+        return from_dict(hint, value, path)  # type: ignore[arg-type]
     return _convert_scalar(hint, value, path)
 
 

@@ -5,10 +5,12 @@ A tokenizer is what its JSON says; its fingerprint is a hash of that.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ import tokenizers
 
 from weft.errors import TokenizerError
 from weft.text import trainers
+from weft.text.pieces import piece_bytes
 from weft.text.recipes import recipe, recognise
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else the library warns after a fork
+_PARALLELISM = "TOKENIZERS_PARALLELISM"
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 
 
@@ -30,23 +33,27 @@ class Tokenizer:
     loses nothing but pieces outside its alphabet, which become <unk>.
     """
 
-    pad, unk, bos, eos = 0, 1, 2, 3
+    pad, unk, bos, eos = 0, 1, 2, 3  # of trained tokenizers; for an imported one the model's configuration says
 
     def __init__(self, library_tokenizer: Any) -> None:
         self._hf = library_tokenizer
         self._hf.encode_special_tokens = True
+        self._hf.no_truncation()  # a foreign file may ask for both; text is never cut in silence
+        self._hf.no_padding()
         found = recognise(self._hf)
         self.kind = found.kind if found else "imported"
         self.lossless = bool(found and found.lossless)
-        self._leading_space = bool(found and found.leading_space)
+        self.leading_space = bool(found and found.leading_space)
+        self._recipe = found
 
     # ------------------------------------------------------------ making, saving, opening
 
     @staticmethod
     def train(kind: str, texts: Iterable[str], vocabulary_size: int, *,
               special_tokens: Sequence[str] = SPECIAL_TOKENS, lowercase: bool = False) -> Tokenizer:
-        """Raises TokenizerError. The same texts give the same tokenizer, byte for byte; unigram and wordpiece may
-        differ in pieces of equal worth, whose order the library leaves to chance."""
+        """Raises TokenizerError. The same texts give the same tokenizer, byte for byte, except for unigram: the
+        library's trainer reads words in the order of a hash table, which moves scores by some thousandths and may
+        choose between pieces of equal worth."""
         return Tokenizer(trainers.train(recipe(kind, lowercase), texts, vocabulary_size, special_tokens))
 
     @staticmethod
@@ -93,10 +100,32 @@ class Tokenizer:
         return [encoding.ids for encoding in self._hf.encode_batch(checked, add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        return self._hf.decode(list(ids), skip_special_tokens=skip_special)
+        """Text of ids; bytes that are no UTF-8 become U+FFFD. `skip_special` leaves out <unk> too."""
+        if self.spelling is None:
+            return self._hf.decode(list(ids), skip_special_tokens=skip_special)
+        data = b"".join(self.bytes_of(token, skip_special) for token in ids)
+        return (data.removeprefix(b" ") if self.leading_space else data).decode("utf-8", "replace")
 
     def decode_batch(self, rows: Sequence[Sequence[int]], skip_special: bool = True) -> list[str]:
-        return self._hf.decode_batch([list(row) for row in rows], skip_special_tokens=skip_special)
+        return [self.decode(row, skip_special) for row in rows]
+
+    def bytes_of(self, token: int, skip_special: bool = True) -> bytes:
+        """What one id adds to the text: nothing for a special one that is skipped or an id past the vocabulary."""
+        spelling = self.spelling or []
+        known = 0 <= token < len(spelling) and not (skip_special and token in self._special_ids)
+        return spelling[token] if known else b""
+
+    @cached_property
+    def spelling(self) -> list[bytes] | None:
+        """Bytes of each id; None for an imported tokenizer, whose decoder only the library knows."""
+        if self._recipe is None:
+            return None
+        specials = frozenset(token.content for token in self._hf.get_added_tokens_decoder().values())
+        return piece_bytes(self._recipe, self.tokens(range(len(self))), specials)
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(index for index, token in self._hf.get_added_tokens_decoder().items() if token.special)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The piece behind each id, as the vocabulary spells it."""
@@ -109,22 +138,34 @@ class Tokenizer:
 class StreamDecoder:
     """Decodes a growing sequence: what `push` gives, put together with `flush`, is decode() of the whole.
 
-    Text is held back while it may still change: half a UTF-8 character shows as U+FFFD until it is whole.
+    A character is held back until all its bytes are there, so call `flush` at the end. For an imported tokenizer, whose
+    pieces have no bytes of their own, the whole is decoded at each push; text that it changes afterwards stays as given.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._ids: list[int] = []
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begun = False
+        self._ids: list[int] = []  # these two for imported tokenizers only
         self._given = ""
 
     def push(self, token: int) -> str:
         """The text that is certain now and was not before."""
+        if self._tokenizer.spelling is not None:
+            return self._utf8.decode(self._next_bytes(token))
         self._ids.append(token)
         return self._advance(self._tokenizer.decode(self._ids).rstrip("\ufffd"))
 
     def flush(self) -> str:
         """The rest, incomplete characters as U+FFFD."""
+        if self._tokenizer.spelling is not None:
+            return self._utf8.decode(b"", final=True)
         return self._advance(self._tokenizer.decode(self._ids))
+
+    def _next_bytes(self, token: int) -> bytes:
+        data = self._tokenizer.bytes_of(token)
+        first, self._begun = not self._begun and data != b"", self._begun or data != b""
+        return data.removeprefix(b" ") if first and self._tokenizer.leading_space else data
 
     def _advance(self, text: str) -> str:
         if not text.startswith(self._given):
@@ -132,3 +173,22 @@ class StreamDecoder:
         new = text[len(self._given) :]
         self._given += new
         return new
+
+
+# The library's threads do not survive a fork: a child that used them would wait for ever, and the library warns unless
+# the variable is set. So a child encodes in one thread; the parent's setting is put back. A value set by the user stays.
+_unset_before_fork: list[bool] = []
+
+
+def _before_fork() -> None:
+    _unset_before_fork.append(_PARALLELISM not in os.environ)
+    os.environ.setdefault(_PARALLELISM, "false")
+
+
+def _after_fork_in_parent() -> None:
+    if _unset_before_fork.pop():
+        os.environ.pop(_PARALLELISM, None)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

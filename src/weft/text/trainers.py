@@ -2,7 +2,7 @@
 
 The library finds the pieces; this module then lays the vocabulary out: special tokens, byte tokens, single
 characters, learned pieces. Each step sorts by (count, code point) where it can, so that the order of a hash table
-decides nothing; inside the library's trainers of Unigram and WordPiece it still breaks ties.
+decides nothing; only inside the library's Unigram trainer it still does.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def _unigram(recipe: Recipe, corpus: list[str], size: int, specials: list[str]) 
     )
     trained = _learn(recipe, models.Unigram(), trainer, _segments(recipe, corpus, alphabet))
     learned = [(piece, round(score, SCORE_DECIMALS)) for piece, score in trained["vocab"] if piece not in specials]
-    learned.sort(key=lambda pair: (-pair[1], pair[0]))
+    learned.sort(key=lambda pair: (len(pair[0]) > 1, -pair[1], pair[0]))  # the trainer may overshoot; cut the worst
+    learned = sorted(learned[: size - len(specials) - 256], key=lambda pair: (-pair[1], pair[0]))
     fixed = [(token, 0.0) for token in chain(specials, BYTE_TOKENS)]  # no match of WORDS spells these
     return models.Unigram(fixed + learned, 1, True)
 
@@ -122,12 +123,12 @@ def _wordpiece(recipe: Recipe, corpus: list[str], size: int, specials: list[str]
     """WordPiece, Schuster and Nakajima 2012 as in BERT; each character gets a starting and a continuing form."""
     room = size - len(specials)
     alphabet = _alphabet(recipe, corpus, room // 2)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=specials, show_progress=False, continuing_subword_prefix=CONTINUING
+    characters = [form + character for form in ("", CONTINUING) for character in alphabet]
+    trainer = trainers.WordPieceTrainer(  # characters named here get their ids in this order, which breaks ties
+        vocab_size=size, special_tokens=specials + characters, show_progress=False, continuing_subword_prefix=CONTINUING
     )
     model = models.WordPiece(unk_token=specials[1])
     trained = _learn(recipe, model, trainer, _segments(recipe, corpus, alphabet))
-    characters = [form + character for form in ("", CONTINUING) for character in alphabet]
     known = {*specials, *characters}
     pieces = [piece for piece in sorted(trained["vocab"], key=trained["vocab"].__getitem__) if piece not in known]
     vocabulary = _numbered(specials, characters, pieces[: room - len(characters)])
@@ -178,7 +179,8 @@ def _alphabet(recipe: Recipe, corpus: list[str], limit: int, coverage: float = C
         counts[" "] += len(corpus)
     counts.pop("\0", None)  # the Unigram trainer's own separator
     wanted, covered, alphabet = coverage * counts.total(), 0, list[str]()
-    for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+    # The space put before each text comes first, however little room there is.
+    for character, count in sorted(counts.items(), key=lambda item: (item[0] != " ", -item[1], item[0])):
         if len(alphabet) == limit or covered >= wanted:
             break
         alphabet.append(character)

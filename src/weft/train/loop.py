@@ -20,6 +20,7 @@ from torch import Tensor
 from weft import data
 from weft.bundle import write_atomically
 from weft.errors import CheckpointError
+from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Model
 from weft.spec import training as t
 from weft.spec.parameters import count
@@ -30,7 +31,6 @@ from weft.train.finish import write_bundle
 from weft.train.flat import FlatParameters
 from weft.train.logs import MetricsLog
 from weft.train.losses import head_cross_entropy
-from weft.nn.memory import keep_large_blocks
 from weft.train.optimiser import Adam
 from weft.train.run import Run, open_run
 from weft.train.schedule import learning_rate_factor

@@ -89,6 +89,8 @@ def cannot_improve(best_live: float, length: int, limit: int, worst_finished: fl
 class Beam:
     """State between steps: live beams, finished hypotheses of each request, requests still open."""
 
+    reports_steps = True
+
     def __init__(self, options: GenerationOptions, runner: Runner, requests: Sequence[Request]) -> None:
         self.options, self.eos = options, runner.eos
         self.rows, self.best = options.beams, min(2 * options.beams, runner.vocabulary_size)
@@ -117,7 +119,8 @@ class Beam:
                 events.append(FinishedEvent(request.index, self._results(request)))
             else:
                 kept.append(row)
-                events.append(StepEvent(request.index, self._live_hypotheses(row)))
+                if self.reports_steps:
+                    events.append(StepEvent(request.index, self._live_hypotheses(row)))
         return self._outcome(np.array(kept, dtype=np.int64), parents, events)
 
     def _collect(self, candidates: Candidates, ended: np.ndarray) -> None:
@@ -149,7 +152,8 @@ class Beam:
         length = self.beams.tokens.shape[2]
         scores = self.beams.scores[row] / length_penalty(length, self.options)
         return tuple(Hypothesis(tuple(tokens), tuple(log_probs), score, False) for tokens, log_probs, score in zip(
-            self.beams.tokens[row].tolist(), self.beams.log_probs[row].tolist(), scores.tolist(), strict=True))
+            self.beams.tokens[row].tolist(), self.beams.log_probs[row].tolist(), scores.tolist(), strict=True)
+            if score > -np.inf)
 
     def _outcome(self, kept: np.ndarray, parents: np.ndarray, events: Sequence[GenerationEvent]) -> Outcome:
         width = self.options.beams

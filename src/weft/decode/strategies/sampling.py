@@ -18,8 +18,7 @@ class Sampling(SingleRow):
     def __init__(self, options: GenerationOptions, runner: Runner, requests: Sequence[Request]) -> None:
         super().__init__(options, runner, requests)
         self._processors = processors_for(options)
-        self._generators = {request.index: np.random.Generator(np.random.Philox(key=(request.seed, request.stream)))
-                            for request in requests}
+        self._generators = {request.index: _generator(request) for request in requests}
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:
@@ -35,6 +34,11 @@ class Sampling(SingleRow):
         uniform = np.array([self._generators[request.index].random() for request in self.live])
         tokens = draw(logits, uniform)
         return self.take(step, tokens, log_probs[np.arange(len(tokens)), tokens])
+
+
+def _generator(request: Request) -> np.random.Generator:
+    """The random stream of (seed, stream), any non-negative integers."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(request.seed, spawn_key=(request.stream,))))
 
 
 def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:

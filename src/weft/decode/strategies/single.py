@@ -15,6 +15,7 @@ class SingleRow:
     """Keeps each request's tokens and log-probabilities until end-of-sequence or its limit."""
 
     rows = 1
+    reports_steps = True
 
     def __init__(self, options: GenerationOptions, runner: Runner, requests: Sequence[Request]) -> None:
         self.options, self.eos = options, runner.eos
@@ -48,7 +49,7 @@ class SingleRow:
         return Hypothesis(tuple(tokens), tuple(log_probs), score, finished)
 
 
-def length_penalty(length: int | np.ndarray, options: GenerationOptions) -> float | np.ndarray:
+def length_penalty(length: int, options: GenerationOptions) -> float:
     """Semantics 5: what a sum of log-probabilities is divided by."""
     base = (5.0 + length) / 6.0 if options.length_formula == "wu" else length * 1.0
     return base**options.length_penalty

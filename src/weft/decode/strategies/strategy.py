@@ -39,6 +39,8 @@ class Strategy(Protocol):
 
     rows: int
     best: int | None
+    reports_steps: bool
+    """Whether to make StepEvents, where the strategy has any."""
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:

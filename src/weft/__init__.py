@@ -1,0 +1,42 @@
+"""Weft: train, run, show and own Transformer text models.
+
+    model = weft.load("fr-en")
+    model.translate(["Bonjour."])
+
+Names are imported when first used, so that `import weft` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "GenerationOptions": "weft.spec.decoding",
+    "Model": "weft.model",
+    "ModelConfig": "weft.spec.config",
+    "Result": "weft.model",
+    "Tokenizer": "weft.text",
+    "Trace": "weft.spec.trace",
+    "TrainingOptions": "weft.spec.training",
+    "WeftError": "weft.errors",
+    "load": "weft.model",
+    "train": "weft.train",
+}
+
+__all__ = ["GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions", "WeftError",
+           "__version__", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'weft' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value  # `train` is also a subpackage: the function is the public name
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

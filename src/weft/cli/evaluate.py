@@ -1,0 +1,92 @@
+"""weft evaluate: translate a file's sources and score the result against its targets."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from weft.bundle import write_atomically
+from weft.cli.flags import Parser, add_flags, given
+from weft.data import read_pairs, require_examples
+from weft.metrics import bleu, chrf, tokenized_bleu
+from weft.model import Model, Result, load
+from weft.spec.decoding import GenerationOptions
+
+_EXAMPLES = """examples:
+  weft evaluate my-model --data test.tsv
+  weft evaluate fr-en --data tatoeba.en-fr.test.tsv.gz --source-column 1 --target-column 0 --confidence
+  weft evaluate my-model --data test.tsv --beam 5 --n-best 5 --output translations.txt"""
+
+
+def run(argv: list[str]) -> int:
+    parser = Parser(prog="weft evaluate", description="Score a model on sentence pairs: sacreBLEU and chrF with their "
+                                                      "signatures.", epilog=_EXAMPLES)
+    parser.add_argument("model", help="bundle folder or shipped model")
+    parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help="test files, .tsv or .tsv.gz")
+    parser.add_argument("--source-column", type=int, default=0, metavar="N", help="from 0 (default: 0)")
+    parser.add_argument("--target-column", type=int, default=1, metavar="N", help="from 0 (default: 1)")
+    parser.add_argument("--confidence", action="store_true", help="95%% bootstrap interval of each score")
+    parser.add_argument("--tokenized-bleu", metavar="LANGUAGE",
+                        help="also lower-cased BLEU of Moses tokens of this language, e.g. de")
+    parser.add_argument("--output", metavar="FILE", help="write the translations here, n-best ones TAB-separated")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
+    add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
+    arguments = parser.parse_args(argv)
+    pairs = read_pairs(arguments.data, arguments.source_column, arguments.target_column)
+    require_examples(pairs, arguments.data, at_least=1)
+    model = load(arguments.model, precision=arguments.precision)
+    start = time.perf_counter()
+    results = _translate(model, [source for source, _ in pairs], given(arguments, GenerationOptions))
+    seconds = time.perf_counter() - start
+    if arguments.output:
+        lines = ["\t".join(one.text for one in result.alternatives or (result,)) for result in results]
+        write_atomically(Path(arguments.output), ("\n".join(lines) + "\n").encode())
+    _report(arguments, results, [target for _, target in pairs])
+    print(f"{len(pairs):,} lines of {', '.join(arguments.data)} in {seconds:.1f} s; {_settings(model, arguments)}")
+    return 0
+
+
+def _translate(model: Model, sources: list[str], options: dict) -> list[Result]:
+    """All results, with a progress bar where standard error is a terminal."""
+    if not sys.stderr.isatty():
+        return model.generate(sources, **options)
+    from rich.console import Console
+    from rich.progress import track
+
+    chunks = [sources[start : start + 128] for start in range(0, len(sources), 128)]
+    return [result for chunk in track(chunks, "translating", console=Console(stderr=True))
+            for result in model.generate(chunk, **options)]
+
+
+def _report(arguments: object, results: list[Result], references: list[str]) -> None:
+    outputs = [result.text for result in results]
+    confidence, language = arguments.confidence, arguments.tokenized_bleu  # type: ignore[attr-defined]
+    print(bleu(outputs, references, confidence=confidence))
+    print(chrf(outputs, references, confidence=confidence))
+    if language:
+        print(tokenized_bleu(outputs, references, language))
+    if results and results[0].alternatives:
+        width = max(len(result.alternatives) for result in results)
+        print(f"oracle of {width}-best: {bleu(_oracle(results, references), references)}")
+
+
+def _oracle(results: list[Result], references: list[str]) -> list[str]:
+    """For each line the alternative with the best sentence chrF: what a perfect reranker would choose."""
+    from sacrebleu.metrics import CHRF
+
+    metric = CHRF()
+
+    def chosen(result: Result, reference: str) -> str:
+        texts = [one.text for one in result.alternatives or (result,)]
+        return max(texts, key=lambda text: metric.sentence_score(text, [reference]).score)
+
+    return [chosen(result, reference) for result, reference in zip(results, references, strict=True)]
+
+
+def _settings(model: Model, arguments: object) -> str:
+    options = model.options(**given(arguments, GenerationOptions))  # type: ignore[arg-type]
+    if options.sample:
+        return f"sampling, temperature {options.temperature}, top-k {options.top_k}, top-p {options.top_p}"
+    penalty = f"length penalty {options.length_formula} {options.length_penalty}"
+    return f"beam {options.beams}, {penalty}" if options.beams > 1 else "greedy"

@@ -1,0 +1,43 @@
+"""What `import weft` and `weft --help` load, and the public names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import weft
+
+SLOW = ("torch", "numpy", "sacrebleu", "rich", "tokenizers", "safetensors")
+
+
+@pytest.mark.parametrize("code", ["import weft", "from weft.cli import run; run(['--help'])"])
+def test_nothing_slow_is_loaded_and_it_is_quick(code: str) -> None:
+    check = f"{code}\nimport sys\nprint([name for name in {SLOW!r} if name in sys.modules])"
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+        assert done.stdout.splitlines()[-1] == "[]"
+    assert min(seconds) < 0.3
+
+
+def test_public_names() -> None:
+    assert weft.__all__ == ["GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions",
+                            "WeftError", "__version__", "load", "train"]
+    for name in weft.__all__:
+        assert getattr(weft, name) is not None
+    assert callable(weft.train) and weft.train.__name__ == "train"
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        weft.trian  # noqa: B018
+
+
+def test_without_torch_an_error_says_what_to_install(tmp_path: object, tiny_bundle: object) -> None:
+    code = ("import sys; sys.modules['torch'] = None\nimport weft\n"
+            f"try: weft.load({str(tiny_bundle)!r}).translate('a')\n"
+            "except weft.WeftError as error: print(error)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "running a model needs PyTorch: pip install 'weft[torch]'" in done.stdout

@@ -1,0 +1,95 @@
+"""The facade: texts or ids in, results out, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import weft
+from weft.errors import UnknownNameError, UsageError, WindowError
+from weft.spec.events import FinishedEvent, StepEvent, TokenEvent
+
+TEXTS = ["one two.", "", "three four five six.", "   ", "nine."]
+
+
+@pytest.fixture(scope="module", name="model")
+def _model(tiny_bundle: Path) -> weft.Model:
+    return weft.load(tiny_bundle)
+
+
+def test_translate_keeps_order_and_blanks(model: weft.Model) -> None:
+    outputs = model.translate(TEXTS)
+    assert outputs[1] == "" and outputs[3] == "   "
+    assert outputs == [model.translate(text) for text in TEXTS]
+    assert model.translate([]) == []
+
+
+def test_texts_and_ids_mean_the_same(model: weft.Model) -> None:
+    ids = model.tokenizer.encode(TEXTS[0])
+    by_text, by_ids, by_both = model.generate([TEXTS[0], ids, [*ids, 3]], beams=4, max_new_tokens=20)
+    assert by_text == by_ids == by_both
+    assert by_text.text == model.tokenizer.decode(by_text.tokens)
+    assert len(by_text.log_probs) == len(by_text.tokens) + by_text.finished
+    assert by_text.logprobs is by_text.log_probs
+
+
+def test_scores_agree_with_logits(model: weft.Model) -> None:
+    source = [*model.tokenizer.encode(TEXTS[2]), 3]
+    (result,) = model.generate([source], beams=3, max_new_tokens=8, length_penalty=0.0, banned=())
+    target = [2, *result.tokens, *([3] if result.finished else [])]
+    logits = model.logits([source], [target[:-1]])[0].astype(np.float64)
+    log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = log_probs[np.arange(len(target) - 1), target[1:]]
+    np.testing.assert_allclose(result.log_probs, expected, atol=1e-4)
+    assert result.score == pytest.approx(expected.sum(), abs=1e-3)
+
+
+def test_n_best(model: weft.Model) -> None:
+    (result,) = model.generate(["one."], beams=4, n_best=3)
+    assert [one.score for one in result.alternatives] == sorted((one.score for one in result.alternatives), reverse=True)
+    assert result.alternatives[0].tokens == result.tokens and len(result.alternatives) == 3
+
+
+def test_stream(model: weft.Model) -> None:
+    events = list(model.stream("one two three.", beams=1, max_new_tokens=12))
+    text = "".join(event.text for event in events if isinstance(event, TokenEvent))
+    assert isinstance(events[-1], FinishedEvent)
+    assert text == model.translate("one two three.", beams=1, max_new_tokens=12)
+    assert any(isinstance(event, StepEvent) for event in model.stream("one.", beams=3, max_new_tokens=4))
+
+
+def test_long_input_is_split_or_refused(model: weft.Model) -> None:
+    text = "one two three four. five six seven! eight nine zero? " * 3
+    model.notices.clear()
+    whole = model.translate(text)
+    assert "more than the model's window of 40; it was translated in" in model.notices[0]
+    assert isinstance(whole, str)
+    with pytest.raises(WindowError, match=r"input 1 has \d+ tokens, .* window is 40"):
+        model.translate(text, too_long="refuse")
+    with pytest.raises(WindowError, match="input 2 has 51 tokens"):
+        model.generate(["one.", [5] * 50])
+
+
+def test_sampling_is_repeatable_and_independent_of_the_batch(model: weft.Model) -> None:
+    together = model.translate(["one.", "two."], sample=True, temperature=2.0, seed=3, max_new_tokens=10)
+    assert together == model.translate(["one.", "two."], sample=True, temperature=2.0, seed=3, max_new_tokens=10)
+    assert together[0] == model.translate("one.", sample=True, temperature=2.0, seed=3, max_new_tokens=10)
+
+
+def test_what_is_refused(model: weft.Model) -> None:
+    with pytest.raises(UnknownNameError, match="unknown generation option 'beam'. Did you mean 'beams'?"):
+        model.translate("a", beam=3)
+    with pytest.raises(UsageError, match=r"source 0 holds token id 99999; ids run from 0 to \d+"):
+        model.generate([[99999]])
+    with pytest.raises(UsageError, match=r"this model is encoder-decoder: call logits\(source_ids, target_ids\)"):
+        model.logits([[5]])
+    with pytest.raises(WindowError, match="target 0 has 41 tokens; the model's window is 40"):
+        model.logits([[5]], [[5] * 41])
+
+
+def test_logits_of_ragged_rows(model: weft.Model) -> None:
+    logits = model.logits([[5, 6, 3], [7, 3]], [[2, 8], [2, 9, 10]])
+    assert logits.shape == (2, 3, model.config.vocabulary) and logits.dtype == np.float32
+    np.testing.assert_allclose(logits[0, :2], model.logits([5, 6, 3], [2, 8])[0], atol=1e-5)

@@ -12,7 +12,7 @@ from weft.families import transformer
 from weft.nn.model import Model as Network
 from weft.text import Tokenizer
 
-NUMBERS = "zero one two three four five six seven eight nine".split()
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def toy_pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:

@@ -83,7 +83,7 @@ def test_swapped_weights_name_both_shapes(bundle: Path) -> None:
     message = refused(bundle)
     assert "source_embedding.weight has shape" in message and ", 16), the config says" in message
     opened = open_bundle(bundle)
-    with pytest.raises(BundleError, match="head.bias .* is not in the model"):
+    with pytest.raises(BundleError, match=r"head.bias .* is not in the model"):
         save_bundle(bundle, opened.config, {"head.bias": np.zeros(3)}, "", {}, "")
 
 

@@ -97,6 +97,8 @@ class Model:
         for event in generate(self.runner, [source], chosen):
             if isinstance(event, TokenEvent):
                 event = replace(event, text="" if event.token == self.config.special.eos else decoder.push(event.token))
+            if isinstance(event, FinishedEvent) and (rest := decoder.flush()):
+                yield TokenEvent(event.request, -1, 0.0, rest)  # what was held back as half a character
             yield event
 
     # ------------------------------------------------------------ arrays

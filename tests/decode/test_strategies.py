@@ -204,7 +204,7 @@ def test_a_prompt_that_fills_the_window() -> None:
 
 
 def test_seeds_of_any_size_and_streams_do_not_overlap() -> None:
-    options = GenerationOptions(sample=True, max_new_tokens=12)
+    options = GenerationOptions(sample=True, min_new_tokens=12, max_new_tokens=12)
     def run(seed: int, stream: int) -> tuple:
         return generate_batch(FakeRunner(30, 0.5), [[5]], options, seeds=[seed], streams=[stream])[0][0].tokens
     drawn = {run(seed, stream) for seed in (0, 1, 2**63 + 2, 2**63 + 3, 2**64, 2**70) for stream in (0, 1, 2)}

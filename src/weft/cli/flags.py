@@ -7,7 +7,7 @@ import dataclasses
 import types
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from weft.errors import UsageError
+from weft.errors import UnknownNameError, UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,6 +15,14 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **arguments)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does, but an unknown option suggests the nearest."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options = [name for name in self._option_string_actions if name.startswith("--")]
+            raise UnknownNameError(f"option of {self.prog}", unknown[0].split("=")[0], options)
+        return found
 
     def error(self, message: str) -> Any:
         raise UsageError(f"{message}. See {self.prog} --help")

@@ -23,7 +23,10 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One request grew by one token (greedy and sampling only: a beam may still change its mind)."""
+    """One request grew by one token (greedy and sampling only: a beam may still change its mind).
+
+    token: its id; -1 for text alone, held back until the end because it might have been half a character.
+    """
 
     request: int
     token: int

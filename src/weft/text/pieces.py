@@ -31,7 +31,8 @@ _BYTE_OF = _byte_alphabet()
 
 
 def _byte_level(piece: str) -> bytes:
-    return bytes(_BYTE_OF[character] for character in piece)
+    known = all(character in _BYTE_OF for character in piece)  # else plain text, as the library takes it
+    return bytes(_BYTE_OF[character] for character in piece) if known else piece.encode()
 
 
 def _byte_fallback(piece: str) -> bytes:

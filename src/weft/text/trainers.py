@@ -179,8 +179,8 @@ def _alphabet(recipe: Recipe, corpus: list[str], limit: int, coverage: float = C
         counts[" "] += len(corpus)
     counts.pop("\0", None)  # the Unigram trainer's own separator
     wanted, covered, alphabet = coverage * counts.total(), 0, list[str]()
-    # The space put before each text comes first, however little room there is.
-    for character, count in sorted(counts.items(), key=lambda item: (item[0] != " ", -item[1], item[0])):
+    first = " " if recipe.leading_space else ""  # stands before every text, so it has a place however small the size
+    for character, count in sorted(counts.items(), key=lambda item: (item[0] != first, -item[1], item[0])):
         if len(alphabet) == limit or covered >= wanted:
             break
         alphabet.append(character)

@@ -23,7 +23,6 @@ _HOME = {
     "TrainingOptions": "weft.spec.training",
     "WeftError": "weft.errors",
     "load": "weft.model",
-    "train": "weft.train",
 }
 
 __all__ = ["GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions", "WeftError",
@@ -31,10 +30,12 @@ __all__ = ["GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "
 
 
 def __getattr__(name: str) -> Any:
+    if name == "train":
+        return importlib.import_module("weft.train")  # a callable package
     if name not in _HOME:
         raise AttributeError(f"module 'weft' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value  # `train` is also a subpackage: the function is the public name
+    globals()[name] = value
     return value
 
 

@@ -20,7 +20,7 @@ TEXTS = ["one two.", "", "three four five."]
 
 
 @pytest.fixture(name="weft")
-def _weft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # noqa: ANN202
+def _weft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     """Run a command line; returns exit status, standard output, standard error."""
 
     def call(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:

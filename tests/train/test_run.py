@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import signal
 import subprocess
@@ -99,7 +100,7 @@ def events_until(kind: type, **options: object) -> list:
 def test_a_damaged_state_is_passed_over_and_named(pairs: str, tmp_path: Path) -> None:
     options = SMALL | {"data": (pairs,), "size": "tiny", "steps": 40, "checkpoint_seconds": 0.0, "out": str(tmp_path / "o")}
     stream = weft.train(weft.TrainingOptions(**options))
-    saved = [event for event, _ in zip((e for e in stream if isinstance(e, t.Checkpointed)), range(3), strict=False)]
+    saved = list(itertools.islice((event for event in stream if isinstance(event, t.Checkpointed)), 3))
     stream.close()
     states = sorted((tmp_path / "o" / "run").glob("state-*"))
     assert len(states) == 2 and str(states[-1]) == saved[-1].path

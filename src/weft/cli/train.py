@@ -36,7 +36,7 @@ def run(argv: list[str]) -> int:
     with _stoppable() as stop:
         show = _Bar() if sys.stderr.isatty() else _Lines()
         with show:
-            for event in train(options, stop):
+            for event in train(options, stop=stop):
                 show(event)
                 if isinstance(event, t.Finished) and event.reason == "interrupted":
                     return 130

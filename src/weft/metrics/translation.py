@@ -56,5 +56,8 @@ def _score(name: str, metric: Any, outputs: Texts, references: Texts, confidence
         raise UsageError(f"{len(outputs)} outputs and {len(references)} references; scores need as many of each, and "
                          f"at least one")
     samples = BOOTSTRAP_SAMPLES if confidence else 1
-    found = metric.corpus_score(list(outputs), [list(references)], n_bootstrap=samples)
+    try:
+        found = metric.corpus_score(list(outputs), [list(references)], n_bootstrap=samples)
+    except TypeError:  # sacreBLEU 2.6 cannot average resamples of which some score exactly 0: no interval then
+        found, confidence = metric.corpus_score(list(outputs), [list(references)]), False
     return Score(name, found.score, str(metric.get_signature()), getattr(found, "_ci", None) if confidence else None)

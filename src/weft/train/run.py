@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from weft import data
-from weft.bundle import write_atomically
+from weft.bundle import FILES, MANIFEST, write_atomically
 from weft.errors import CheckpointError, DataError, UsageError
 from weft.spec.config import ModelConfig
 from weft.spec.training import TrainingOptions
@@ -63,7 +63,7 @@ def open_run(asked: TrainingOptions) -> Run:
     pairs, validation, notes = read_data(asked)
     record = _read_record(folder)
     if record is not None and asked.overwrite and record["asked"] != _comparable(asked):
-        shutil.rmtree(folder)
+        _throw_away(folder)
         record = None
     if record is None:
         return _begin(folder, asked, pairs, validation, notes)
@@ -173,6 +173,13 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise CheckpointError(f"{folder / 'options.json'} is damaged ({error}); start again with --overwrite, or in "
                               f"another --out") from error
+
+
+def _throw_away(folder: Path) -> None:
+    """The run and the bundle it made; nothing else that is in its output folder."""
+    shutil.rmtree(folder)
+    for name in (*FILES, MANIFEST):
+        (folder.parent / name).unlink(missing_ok=True)
 
 
 def _refuse_other_run(out: Path, asked: TrainingOptions, record: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weft.nn.attention import Attention
 from weft.nn.cache import KeyValueCache, padded
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
@@ -26,6 +27,9 @@ class TorchRunner:
     def __init__(self, model: Model) -> None:
         keep_large_blocks()
         self.model = model.eval()
+        for module in model.modules():
+            if isinstance(module, Attention):
+                module.fuse()
         special = model.config.special
         self.eos, self.start_token = special.eos, special.start
         self.vocabulary_size = model.config.vocabulary
@@ -35,6 +39,7 @@ class TorchRunner:
         self._offsets: Tensor | None = None
         self._state: State | None = None
         self._caches: list[KeyValueCache] = []
+        self._logits: Tensor | None = None
 
     @torch.inference_mode()
     def encode(self, source: Sequence[Sequence[int]]) -> Memory:
@@ -67,12 +72,19 @@ class TorchRunner:
     @torch.inference_mode()
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
         hidden = self._advance(torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))[:, None])[:, 0]
-        logits = self.model.head(hidden)
         if best is None:
-            return logits.float().numpy()
+            return self.model.head(hidden).float().numpy()
+        logits = self.model.head(hidden, out=self._logits_buffer(hidden))
         if len(banned):
             logits.index_fill_(1, torch.as_tensor(list(banned)), -torch.inf)
         return _best(logits, best)
+
+    def _logits_buffer(self, hidden: Tensor) -> Tensor:
+        """[R, V], the same memory each step: a fresh block of this size would fault in page by page."""
+        rows = len(hidden)
+        if self._logits is None or len(self._logits) < rows:
+            self._logits = hidden.new_empty(rows, self.vocabulary_size)
+        return self._logits[:rows]
 
     def _advance(self, ids: Tensor) -> Tensor:
         """Feed ids [R, T]; returns hidden [R, T, D]."""
@@ -113,21 +125,18 @@ class TorchRunner:
 def _best(logits: Tensor, k: int) -> Best:
     """The k largest of each row of logits [R, V], ties to the lowest id, and their log-probabilities."""
     top, where = _top_of_blocks(logits, min(k, logits.shape[1]))
-    top = top.float()
-    maximum = top[:, :1]
-    # as torch.log_softmax rounds: shifted by the maximum before the logarithm is taken away
-    return Best(where.numpy(), ((top - maximum) - _total(logits, maximum).log()).numpy())
+    if logits.dtype == torch.float32:
+        return Best(where.numpy(), _log_probs(logits, where).numpy())
+    # In bfloat16 the first one's is exact enough to give the normaliser, the others are not.
+    normaliser = top[:, :1].float() - _log_probs(logits, where[:, :1]).float()
+    return Best(where.numpy(), (top.float() - normaliser).numpy())
 
 
-def _total(logits: Tensor, maximum: Tensor) -> Tensor:
-    """Sum of exp(logits - maximum) of each row, float32 [R, 1], some rows at a time so that they stay in cache."""
-    rows = max(1, (1 << 18) // logits.shape[1])
-    buffer = torch.empty(rows, logits.shape[1])
-    totals = []
-    for part, shift in zip(logits.split(rows), maximum.split(rows), strict=True):
-        shifted = torch.sub(part, shift, out=buffer[: len(part)])
-        totals.append(shifted.exp_().sum(1, keepdim=True))
-    return torch.cat(totals)
+def _log_probs(logits: Tensor, ids: Tensor) -> Tensor:
+    """Log-softmax of logits [R, V] at ids [R, k], some rows at a time so that they stay in cache."""
+    rows = max(1, (1 << 19) // logits.shape[1])
+    return torch.cat([torch.log_softmax(part, 1).gather(1, columns)
+                      for part, columns in zip(logits.split(rows), ids.split(rows), strict=True)])
 
 
 def _top_of_blocks(logits: Tensor, k: int, size: int = 128) -> tuple[Tensor, Tensor]:

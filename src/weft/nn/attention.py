@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from weft.nn.cache import KeyValueCache
 from weft.nn.dropout import Dropout
@@ -39,30 +40,40 @@ class Attention(nn.Module):
         self.query_norm = build_norm(norm, self.head_size) if norm else None
         self.key_norm = build_norm(norm, self.head_size) if norm else None
         self.dropout = Dropout()
+        self._fused: tuple[Tensor, Tensor | None] | None = None
+
+    def fuse(self) -> None:
+        """Project queries, keys and values in one product from now on: for inference, as copies of the weights."""
+        parts = (self.query, self.key, self.value)
+        with torch.no_grad():
+            bias = torch.cat([part.bias for part in parts]) if self.query.bias is not None else None
+            self._fused = torch.cat([part.weight for part in parts]), bias
 
     def forward(self, x: Tensor, mask: Tensor | None = None, angles: Angles | None = None,
                 cache: KeyValueCache | None = None, trace: Trace | None = None) -> Tensor:
         """Self-attention. x [B, T, D]; mask broadcasts to [B, H, T, S] -> [B, T, D]."""
-        keys, values = self.project_memory(x, angles)
+        if self._fused is not None:
+            sizes = [self.query.out_features, self.key.out_features, self.value.out_features]
+            queries, keys, values = functional.linear(x, *self._fused).split(sizes, -1)
+        else:
+            queries, keys, values = self.query(x), self.key(x), self.value(x)
+        queries = self._heads(queries, self.query_norm, angles)
+        keys, values = self._heads(keys, self.key_norm, angles), self._heads(values)
         if cache is not None:
             keys, values = cache.append(keys, values)
-        return self.attend(x, keys, values, mask, angles, trace)
+        return self._attend(queries, keys, values, mask, trace)
 
-    def project_memory(self, memory: Tensor, angles: Angles | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values of memory [B, S, D] -> two of [B, K, S, E]."""
-        keys, values = self._split(self.key(memory)), self._split(self.value(memory))
-        if self.key_norm is not None:
-            keys = self.key_norm(keys)
-        return (rotate(keys, *angles) if angles else keys), values
+    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of an encoder's output [B, S, D] -> two of [B, K, S, E], contiguous for many steps."""
+        keys = self._heads(self.key(memory), self.key_norm)
+        return keys.contiguous(), self._heads(self.value(memory)).contiguous()
 
-    def attend(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, angles: Angles | None = None,
-               trace: Trace | None = None) -> Tensor:
-        """Queries of x [B, T, D] over keys and values [B, K, S, E] -> [B, T, D]."""
-        queries = self._split(self.query(x))
-        if self.query_norm is not None:
-            queries = self.query_norm(queries)
-        if angles:
-            queries = rotate(queries, *angles)
+    def look(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trace: Trace | None = None) -> Tensor:
+        """Cross-attention. x [B, T, D] over what `project_memory` gave -> [B, T, D]."""
+        return self._attend(self._heads(self.query(x), self.query_norm), keys, values, mask, trace)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trace: Trace | None) -> Tensor:
+        """queries [B, H, T, E] over keys and values [B, K, S, E] -> [B, T, D]."""
         if self.key_value_heads < self.heads:
             repeats = self.heads // self.key_value_heads
             keys, values = keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1)
@@ -72,11 +83,15 @@ class Attention(nn.Module):
         mixed = self.dropout(weights) @ values  # [B, H, T, E]
         return self.output(mixed.transpose(1, 2).flatten(2))
 
+    def _heads(self, x: Tensor, norm: nn.Module | None = None, angles: Angles | None = None) -> Tensor:
+        """[B, T, heads * E] -> [B, heads, T, E], normed and turned where asked for."""
+        x = x.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        if norm is not None:
+            x = norm(x)
+        return rotate(x, *angles) if angles else x
+
     def _weights(self, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         scores = queries @ keys.transpose(-1, -2)  # [B, H, T, S]
         if self.soft_cap is not None:
             scores = self.soft_cap * torch.tanh(scores / self.soft_cap)
         return torch.softmax(scores if mask is None else scores + mask, -1)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head_size)).transpose(1, 2)

@@ -51,7 +51,7 @@ class Block(nn.Module):
     def _look_at_source(self, y: Tensor, memory: Memory, mask: Tensor | None, trace: Trace | None) -> Tensor:
         """y [R, T, D] over memory of N sources: the R / N rows of a source are queries of one product."""
         folded = y.reshape(memory[0].shape[0], -1, y.shape[-1])
-        return self.cross_attention.attend(folded, *memory, mask, trace=trace).view_as(y)
+        return self.cross_attention.look(folded, *memory, mask, trace).view_as(y)
 
     def _residual(self, part: str, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         norm = getattr(self, f"{part}_norm")

@@ -9,7 +9,13 @@ from torch import Tensor
 
 
 class KeyValueCache:
-    """Keys and values of one self-attention, [R, K, length, E], in a buffer that doubles when full."""
+    """Keys and values of one self-attention in buffers [R, K, capacity, E] that grow in strides.
+
+    Attention runs over the whole buffer, its unused end masked and zero: a product over a slice of it would be copied
+    at every step, which costs several times as much as the multiplications saved.
+    """
+
+    stride = 16
 
     def __init__(self) -> None:
         self._keys: Tensor | None = None
@@ -17,20 +23,29 @@ class KeyValueCache:
         self._spare: list[Tensor] = []
         self.length = 0
 
+    def capacity(self, length: int) -> int:
+        """Positions of the buffer once it holds `length`."""
+        now = 0 if self._keys is None else self._keys.shape[2]
+        if length <= now:
+            return now
+        wanted = max(length, now + now // 4)
+        return -(-wanted // self.stride) * self.stride
+
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add [R, K, new, E]; returns all so far, [R, K, length, E]."""
+        """Add [R, K, new, E]; returns the buffers, [R, K, capacity, E], valid up to `length`."""
         end = self.length + keys.shape[2]
         if self._keys is None or self._values is None or end > self._keys.shape[2]:
-            self._keys, self._values = self._grown(self._keys, keys, end), self._grown(self._values, values, end)
+            capacity = self.capacity(end)
+            self._keys, self._values = self._grown(self._keys, keys, capacity), self._grown(self._values, values, capacity)
             self._spare = []
         self._keys[:, :, self.length : end] = keys
         self._values[:, :, self.length : end] = values
         self.length = end
-        return self._keys[:, :, :end], self._values[:, :, :end]
+        return self._keys, self._values
 
-    def _grown(self, old: Tensor | None, like: Tensor, needed: int) -> Tensor:
+    def _grown(self, old: Tensor | None, like: Tensor, capacity: int) -> Tensor:
         rows, heads, _, size = like.shape
-        new = like.new_empty(rows, heads, max(16, needed, 2 * self.length), size)
+        new = like.new_zeros(rows, heads, capacity, size)
         if old is not None:
             new[:, :, : self.length] = old[:, :, : self.length]
         return new

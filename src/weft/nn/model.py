@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from weft.errors import ConfigError
 from weft.nn.attention import Attention
@@ -48,8 +47,9 @@ class Head(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocabulary)) if config.head.bias else None
         self.soft_cap = config.head.soft_cap
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        logits = functional.linear(hidden, self.weight)
+    def forward(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        """out: memory for the logits, for inference."""
+        logits = torch.matmul(hidden, self.weight.t(), out=out)
         if self.bias is not None:
             logits = logits.add_(self.bias)  # linear() would first copy the bias to every row
         return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)

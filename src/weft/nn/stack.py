@@ -61,7 +61,8 @@ class TransformerStack(nn.Module):
         columns = torch.arange(start, start + x.shape[1], device=x.device)
         positions = columns if offsets is None else (columns - offsets[:, None]).clamp_(min=0)
         x = self.embed_positions(x, positions, trace)
-        mask = self.mask(columns, start + x.shape[1], lengths, offsets, x.dtype)
+        keys = start + x.shape[1]
+        mask = self.mask(columns, caches[0].capacity(keys) if caches else keys, lengths, offsets, x.dtype)
         angles = self._angles(positions)
         for layer, block in enumerate(self.blocks):
             x = block(x, mask, angles, memory[layer] if memory else None, memory_mask,
@@ -116,7 +117,7 @@ class TransformerStack(nn.Module):
         distance = key - columns[:, None]  # [T, S]
         window = self.stack.attention.window
         rules = []
-        if self.causal and len(columns) > 1:
+        if self.causal and (len(columns) > 1 or keys > int(columns[-1]) + 1):
             rules.append((distance > 0)[None, None])
         if window is not None:
             rules.append((distance <= -window if self.causal else distance.abs() >= window)[None, None])

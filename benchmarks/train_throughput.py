@@ -25,7 +25,7 @@ from weft.families import transformer
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Model
 from weft.spec.training import TrainingOptions
-from weft.tasks.translate import Encoded
+from weft.tasks import Encoded
 from weft.train.batch import Batch, make_batch
 from weft.train.flat import FlatParameters
 from weft.train.losses import head_cross_entropy

@@ -61,7 +61,8 @@ def test_the_example_sentence_cannot_get_in() -> None:
 
 def test_rules_and_contractions() -> None:
     counts = prepare.Counter()
-    pairs = [("A b.", "C d."), ("A b.", "C d."), ("Tested one.", "Une phrase du test."), ("same", "Same!"), ("a " * 50, "b " * 50)]
+    pairs = [("A b.", "C d."), ("A b.", "C d."), ("Tested one.", "Une phrase du test."), ("same", "Same!"),
+             ("a " * 50, "b " * 50)]
     assert list(prepare.filtered(pairs, set(), {prepare.key("Tested one")}, counts)) == [("A b.", "C d.")]
     assert counts == {"kept": 1, "seen before": 1, "in a test set": 1, "untranslated": 1, "longer than 40 words": 1}
     french = [pair[1] for pair in prepare.term_sentences()]

@@ -16,7 +16,7 @@ from weft.spec.config import ModelConfig
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent
 from weft.spec.trace import Trace
-from weft.tasks.translate import encode_sources
+from weft.tasks import find_task
 from weft.text import StreamDecoder, Tokenizer
 from weft.text.sentences import split_to_fit
 
@@ -56,6 +56,7 @@ class Model:
         self.bundle, self.precision = bundle, precision
         self.config: ModelConfig = bundle.config
         self.tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
+        self.task = find_task(bundle.task)
         self.defaults = _override(GenerationOptions(), bundle.generation)
         self.notices: list[str] = []
         self._runner: TorchRunner | None = None
@@ -143,7 +144,7 @@ class Model:
     def _source(self, item: str | Ids) -> list[int]:
         special = self.config.special
         if isinstance(item, str):
-            return encode_sources(self.tokenizer, [item], special)[0]
+            return self.task.sources(self.tokenizer, [item], special)[0]
         ids = [int(token) for token in item]
         self._check_ids([ids], "source", None)
         return ids if ids and ids[-1] == special.eos else [*ids, special.eos]
@@ -180,7 +181,7 @@ class Model:
 
     def _one(self, hypothesis: Hypothesis) -> Result:
         tokens = hypothesis.tokens[:-1] if hypothesis.finished else hypothesis.tokens
-        return Result(self.tokenizer.decode(list(tokens)), tokens, hypothesis.score, hypothesis.log_probs,
+        return Result(self.task.prediction(self.tokenizer, tokens), tokens, hypothesis.score, hypothesis.log_probs,
                       hypothesis.finished)
 
 

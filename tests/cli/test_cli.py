@@ -78,6 +78,7 @@ def test_lines_stream_before_the_input_ends(tiny_bundle: Path) -> None:
     (["train"], "no training data: name at least one file"),
     (["train", "a.tsv", "--minutes", "2", "--steps", "3"], "minutes and steps contradict each other"),
     (["train", "a.tsv", "--dropout", "1.5"], "dropout is 1.5; it must be 0 to below 1"),
+    (["train", "a.tsv", "--task", "translat"], "unknown task 'translat'. Did you mean 'translate'?"),
     (["train", "a.tsv", "--steps", "-1"], "steps is -1; it must be above 0"),
     (["train", "PAIRS", "--steps", "1", "--size", "smal", "--out", "FOLDER/x"], "unknown size 'smal'. Did you mean 'small'?"),
 ])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 from weft.bundle import write_atomically
 from weft.cli.flags import Parser, add_flags, given
 from weft.data import read_pairs, require_examples
-from weft.metrics import bleu, chrf, tokenized_bleu
+from weft.metrics import bleu, tokenized_bleu
 from weft.model import Model, Result, load
 from weft.spec.decoding import GenerationOptions
 
@@ -42,7 +43,7 @@ def run(argv: list[str]) -> int:
     if arguments.output:
         lines = ["\t".join(one.text for one in result.alternatives or (result,)) for result in results]
         write_atomically(Path(arguments.output), ("\n".join(lines) + "\n").encode())
-    _report(arguments, results, [target for _, target in pairs])
+    _report(model, arguments, results, [target for _, target in pairs])
     print(f"{len(pairs):,} lines of {', '.join(arguments.data)} in {seconds:.1f} s; {_settings(model, arguments)}")
     return 0
 
@@ -59,13 +60,12 @@ def _translate(model: Model, sources: list[str], options: dict) -> list[Result]:
             for result in model.generate(chunk, **options)]
 
 
-def _report(arguments: object, results: list[Result], references: list[str]) -> None:
+def _report(model: Model, arguments: Namespace, results: list[Result], references: list[str]) -> None:
     outputs = [result.text for result in results]
-    confidence, language = arguments.confidence, arguments.tokenized_bleu  # type: ignore[attr-defined]
-    print(bleu(outputs, references, confidence=confidence))
-    print(chrf(outputs, references, confidence=confidence))
-    if language:
-        print(tokenized_bleu(outputs, references, language))
+    for score in model.task.scores(outputs, references, arguments.confidence):
+        print(score)
+    if arguments.tokenized_bleu:
+        print(tokenized_bleu(outputs, references, arguments.tokenized_bleu))
     if results and results[0].alternatives:
         width = max(len(result.alternatives) for result in results)
         print(f"oracle of {width}-best: {bleu(_oracle(results, references), references)}")
@@ -84,8 +84,8 @@ def _oracle(results: list[Result], references: list[str]) -> list[str]:
     return [chosen(result, reference) for result, reference in zip(results, references, strict=True)]
 
 
-def _settings(model: Model, arguments: object) -> str:
-    options = model.options(**given(arguments, GenerationOptions))  # type: ignore[arg-type]
+def _settings(model: Model, arguments: Namespace) -> str:
+    options = model.options(**given(arguments, GenerationOptions))
     if options.sample:
         return f"sampling, temperature {options.temperature}, top-k {options.top_k}, top-p {options.top_p}"
     penalty = f"length penalty {options.length_formula} {options.length_penalty}"

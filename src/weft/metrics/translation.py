@@ -46,11 +46,6 @@ def tokenized_bleu(outputs: Texts, references: Texts, language: str) -> Score:
     return Score("tokenised BLEU", score.value, f"{score.signature}|lc|moses.{language}")
 
 
-def corpus_bleu(outputs: Texts, references: Texts) -> float:
-    """The number alone, for a training log."""
-    return bleu(outputs, references).value
-
-
 def _score(name: str, metric: Any, outputs: Texts, references: Texts, confidence: bool) -> Score:
     if len(outputs) != len(references) or not outputs:
         raise UsageError(f"{len(outputs)} outputs and {len(references)} references; scores need as many of each, and "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from weft.nn.cache import padded
 from weft.spec.config import SpecialTokens
-from weft.tasks.translate import Encoded
+from weft.tasks import Encoded
 
 
 @dataclass

@@ -21,7 +21,7 @@ from weft.bundle import FILES, MANIFEST, write_atomically
 from weft.errors import CheckpointError, DataError, UsageError
 from weft.spec.config import ModelConfig
 from weft.spec.training import TrainingOptions
-from weft.tasks.translate import Encoded, Pair, encode_pairs
+from weft.tasks import Encoded, Pair, Task, find_task
 from weft.text import Tokenizer
 from weft.train import plan
 
@@ -37,6 +37,7 @@ class Run:
     options: TrainingOptions
     config: ModelConfig
     tokenizer: Tokenizer
+    task: Task
     train: Encoded
     validation: Encoded
     validation_pairs: list[Pair]
@@ -58,6 +59,7 @@ def open_run(asked: TrainingOptions) -> Run:
     """
     if not asked.data:
         raise UsageError("no training data: name at least one file, e.g. weft train pairs.tsv")
+    find_task(asked.task)
     asked = replace(asked, out=asked.out or default_out(asked))
     folder = Path(asked.out) / "run"
     pairs, validation, notes = read_data(asked)
@@ -108,22 +110,21 @@ def _take_up(folder: Path, asked: TrainingOptions, record: dict[str, Any], pairs
 
 def _encode(folder: Path, options: TrainingOptions, config: ModelConfig, tokenizer: Tokenizer, pairs: list[Pair],
             validation: list[Pair], notes: list[str]) -> Run:
-    train, dropped = _short_enough(encode_pairs(tokenizer, pairs, config.special), options.max_length)
+    task = find_task(options.task)
+    train, dropped = _short_enough(task.encode(tokenizer, pairs, config.special), options.max_length)
     if dropped:
         notes.append(f"{dropped} of {len(pairs)} training pairs are longer than {options.max_length} tokens "
                      f"and are left out (--max-length)")
     if not train.sources:
         raise DataError(f"none of {len(pairs)} training pairs is within {options.max_length} tokens (--max-length)")
-    encoded = encode_pairs(tokenizer, validation, config.special)
+    encoded = task.encode(tokenizer, validation, config.special)
     kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= config.window.target]
-    encoded = Encoded([encoded.sources[i] for i in kept], [encoded.targets[i] for i in kept])
-    return Run(folder, options, config, tokenizer, train, encoded, [validation[i] for i in kept], notes)
+    return Run(folder, options, config, tokenizer, task, train, encoded.rows(kept), [validation[i] for i in kept], notes)
 
 
 def _short_enough(encoded: Encoded, limit: int) -> tuple[Encoded, int]:
     kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= limit]
-    short = Encoded([encoded.sources[i] for i in kept], [encoded.targets[i] for i in kept])
-    return short, len(encoded.sources) - len(kept)
+    return encoded.rows(kept), len(encoded.sources) - len(kept)
 
 
 # ---------------------------------------------------------------- data

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from weft.backends.torch import TorchRunner
 from weft.decode import generate_batch
-from weft.metrics import corpus_bleu
 from weft.nn.model import Model
 from weft.spec.decoding import GenerationOptions
 from weft.train.batch import Batch
@@ -48,8 +47,8 @@ class Validator:
         outputs = []
         for start in range(0, len(sources), 100):
             hypotheses = generate_batch(runner, sources[start : start + 100], options)
-            outputs += self.run.tokenizer.decode_batch([list(best[0].tokens) for best in hypotheses])
+            outputs += [self.run.task.prediction(self.run.tokenizer, best[0].tokens) for best in hypotheses]
         return outputs
 
     def bleu(self, outputs: list[str]) -> float:
-        return corpus_bleu(outputs, [target for _, target in self.run.validation_pairs[: len(outputs)]])
+        return self.run.task.scores(outputs, [target for _, target in self.run.validation_pairs[: len(outputs)]])[0].value

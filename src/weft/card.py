@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from weft.spec.config import ModelConfig
 from weft.spec.parameters import count
@@ -21,17 +22,18 @@ def bundle_card(config: ModelConfig, options: TrainingOptions, metrics: Mapping[
                 seconds: float, step: int, limits: str = LIMITS) -> str:
     """Markdown. metrics: label (with its signature) -> value."""
     stack = config.decoder.type
-    recipe = "\n".join(f"{key} = {_toml(value)}" for key, value in asdict(options).items()
+    named = replace(options, data=_names(options.data), validation=_names(options.validation))
+    recipe = "\n".join(f"{key} = {_toml(value)}" for key, value in asdict(named).items()
                        if key not in _LEFT_OUT and value is not None)
     rows = "\n".join(f"| {label} | {value} |" for label, value in metrics.items())
     return f"""# {name}
 
 Task: {options.task}. A {config.kind} model ({stack}) of {count(config):,} parameters, vocabulary {config.vocabulary:,}.
-Trained with Weft on {datetime.date.today().isoformat()}, in {seconds / 60:.0f} minutes; weights of update {step:,}.
+Trained with Weft, {datetime.date.today().isoformat()}, in {seconds / 60:.0f} minutes; weights of update {step:,}.
 
 ## Data
 
-{", ".join(options.data) or "not recorded"}
+{", ".join(named.data) or "not recorded"}
 
 {options.data_licence or "Licence and attribution: not recorded (weft train --data-licence)."}
 
@@ -51,6 +53,11 @@ Trained with Weft on {datetime.date.today().isoformat()}, in {seconds / 60:.0f} 
 {recipe}
 ```
 """
+
+
+def _names(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """File names without folders, which say nothing on another machine."""
+    return tuple(Path(path).name for path in paths)
 
 
 def _toml(value: object) -> str:

@@ -191,9 +191,10 @@ def test_memory_sets_the_small_batches(monkeypatch: pytest.MonkeyPatch, pairs: s
 
 
 def test_the_dial() -> None:
-    sizes = {pairs: plan.resolve(t.TrainingOptions(), pairs, pairs * 60) for pairs in (500, 29_000, 200_000, 5_000_000)}
+    sizes = {pairs: plan.resolve(t.TrainingOptions(), pairs, pairs * 15) for pairs in (500, 29_000, 200_000, 5_000_000)}
     assert [options.size for options in sizes.values()] == ["tiny", "tiny", "small", "base"]
     assert sizes[500].vocabulary < sizes[29_000].vocabulary and sizes[500].batch_tokens < sizes[29_000].batch_tokens
+    assert sizes[500].epochs > sizes[29_000].epochs and sizes[500].learning_rate < sizes[29_000].learning_rate
     base = sizes[5_000_000]
     assert (base.schedule, base.warmup, base.dropout, base.label_smoothing) == ("inverse_sqrt", 4000, 0.1, 0.1)
     assert base.learning_rate == pytest.approx(512**-0.5 * 4000**-0.5, rel=0.01)

@@ -66,7 +66,7 @@ class TrainingOptions:
     weight_decay: float = _option(0.0, "decoupled weight decay of matrices (Loshchilov and Hutter 2019)")
     clip: float = _option(1.0, "largest norm of the gradient; 0 is no limit")
     label_smoothing: float = _option(0.1, "share of the target probability spread over the vocabulary")
-    ema: float = _option(0.0, "decay an update of an exponential moving average of the weights; 0 is none")
+    ema: float | None = _option(None, "decay an update of an exponential moving average of the weights; 0 is none")
     average: int = _option(0, "average the weights of this many last validations; 0 or 1 is none")
     precision: str = _option("auto", "compute in fp32, bf16, or what is faster here (auto)",
                              choices=("auto", "fp32", "bf16"))

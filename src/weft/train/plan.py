@@ -17,15 +17,18 @@ from weft.spec.training import TrainingOptions
 
 # Found by trial on Multi30k (29,000 pairs) and Tatoeba (160,000); base and big are the paper's own. See docs/LOG.md.
 RECIPES: dict[str, dict[str, Any]] = {
-    "tiny": {"dropout": 0.3, "learning_rate": 5e-3, "warmup": 2000, "batch_tokens": 4096, "vocabulary": 10_000,
+    "tiny": {"dropout": 0.3, "learning_rate": 3e-3, "warmup": 2000, "batch_tokens": 4096, "vocabulary": 10_000,
              "epochs": 60.0, "schedule": "linear"},
-    "small": {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 2000, "batch_tokens": 4096, "vocabulary": 8_000,
+    "small": {"dropout": 0.1, "learning_rate": 1.3e-3, "warmup": 2000, "batch_tokens": 4096, "vocabulary": 8_000,
               "epochs": 15.0, "schedule": "linear"},
     "base": {"dropout": 0.1, "learning_rate": 7e-4, "warmup": 4000, "batch_tokens": 25_000, "vocabulary": 37_000,
              "epochs": 8.0, "schedule": "inverse_sqrt"},
     "big": {"dropout": 0.3, "learning_rate": 5e-4, "warmup": 4000, "batch_tokens": 25_000, "vocabulary": 37_000,
             "epochs": 8.0, "schedule": "inverse_sqrt"},
 }
+LEAST_UPDATES = 3000
+"""However little data there is, a model needs about this many updates to settle."""
+
 RNN = {"tiny": {"layers": 1, "width": 256, "size": 256}, "small": {"layers": 1, "width": 256, "size": 512},
        "base": {"layers": 2, "width": 512, "size": 512}, "big": {"layers": 4, "width": 1024, "size": 1024}}
 
@@ -35,23 +38,35 @@ def choose_size(pairs: int) -> str:
     return "tiny" if pairs < 60_000 else "small" if pairs < 1_000_000 else "base"
 
 
-def resolve(options: TrainingOptions, pairs: int, characters: int) -> TrainingOptions:
-    """Fill every open choice from the amount of data. `characters`: of all targets together."""
-    size = choose_size(pairs) if options.size == "auto" else options.size
-    if size not in RECIPES:
-        raise UnknownNameError("size", size, [*RECIPES, "auto"])
-    recipe = dict(RECIPES[size])
-    recipe["vocabulary"] = min(recipe["vocabulary"], max(300, pairs // 2))
-    recipe["batch_tokens"] = min(recipe["batch_tokens"], max(256, characters // 4 // 40))
+def resolve(options: TrainingOptions, pairs: int, tokens: int) -> TrainingOptions:
+    """Fill every open choice from the amount of data. `tokens`: of all targets together, about."""
+    size = _size(options, pairs)
+    recipe = dict(RECIPES[size]) | {"size": size, "ema": 0.0 if options.average > 1 else 0.998}
+    recipe["vocabulary"] = vocabulary(options, pairs)
+    recipe["batch_tokens"] = min(recipe["batch_tokens"], max(256, tokens // 40))
     if options.family == "rnn":
         recipe |= {"learning_rate": 1e-3, "warmup": 400}
+    batch = options.batch_tokens or recipe["batch_tokens"]
+    recipe["learning_rate"] *= min(1.0, batch / RECIPES[size]["batch_tokens"]) ** 0.5  # smaller batches are noisier
+    recipe["epochs"] = max(recipe["epochs"], float(round(LEAST_UPDATES * batch / max(tokens, 1))))
     if options.minutes is not None or options.steps is not None:
         recipe["epochs"] = None
         if options.schedule is None and options.minutes is not None:
             recipe["schedule"] = "linear"
-    recipe |= {"size": size, "ema": 0.0 if options.average > 1 else 0.998}
     chosen = {key: value for key, value in recipe.items() if getattr(options, key) in (None, "auto")}
     return replace(options, **chosen)
+
+
+def vocabulary(options: TrainingOptions, pairs: int) -> int:
+    """Most tokens of the tokenizer, which is trained before anything is counted in tokens."""
+    return options.vocabulary or min(RECIPES[_size(options, pairs)]["vocabulary"], max(1000, pairs // 2))
+
+
+def _size(options: TrainingOptions, pairs: int) -> str:
+    size = choose_size(pairs) if options.size == "auto" else options.size
+    if size not in RECIPES:
+        raise UnknownNameError("size", size, [*RECIPES, "auto"])
+    return size
 
 
 def model_config(options: TrainingOptions, vocabulary: int) -> c.ModelConfig:

@@ -78,10 +78,10 @@ def default_out(options: TrainingOptions) -> str:
 
 def _begin(folder: Path, asked: TrainingOptions, pairs: list[Pair], validation: list[Pair], notes: list[str]) -> Run:
     _refuse_foreign_folder(folder.parent)
-    options = plan.resolve(asked, len(pairs), sum(len(target) for _, target in pairs))
+    tokenizer = Tokenizer.train(asked.tokenizer, data.texts(pairs), plan.vocabulary(asked, len(pairs)))
+    options = plan.resolve(asked, len(pairs), _count_tokens(tokenizer, pairs))
     options = replace(options, precision=plan.choose_precision() if options.precision == "auto" else options.precision,
                       threads=options.threads or torch.get_num_threads())
-    tokenizer = Tokenizer.train(options.tokenizer, (text for pair in pairs for text in pair), options.vocabulary or 0)
     config = plan.model_config(options, tokenizer.vocabulary_size)
     config = config.with_tokenizer(tokenizer.fingerprint, tokenizer.vocabulary_size)
     if options.accumulate is None:
@@ -106,6 +106,12 @@ def _take_up(folder: Path, asked: TrainingOptions, record: dict[str, Any], pairs
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     config = ModelConfig.from_dict(record["config"])
     return _encode(folder, options, config, tokenizer, pairs, validation, notes)
+
+
+def _count_tokens(tokenizer: Tokenizer, pairs: Sequence[Pair], sample: int = 2000) -> int:
+    """Target tokens of all pairs, end-of-sequence included, as far as an even sample of them tells."""
+    chosen = [target for _, target in pairs[:: -(-len(pairs) // sample)]]
+    return sum(len(ids) + 1 for ids in tokenizer.encode_batch(chosen)) * len(pairs) // len(chosen)
 
 
 def _encode(folder: Path, options: TrainingOptions, config: ModelConfig, tokenizer: Tokenizer, pairs: list[Pair],

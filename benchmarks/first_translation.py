@@ -16,7 +16,8 @@ import time
 def run(command: list[str]) -> tuple[float, float]:
     """Wall-clock seconds and peak resident MiB of one run."""
     start = time.perf_counter()
-    process = os.spawnv(os.P_NOWAIT, command[0], command)
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    process = os.posix_spawn(command[0], command, os.environ, file_actions=quiet)
     _, status, usage = os.wait4(process, 0)
     if status:
         sys.exit(f"{' '.join(command)} failed")

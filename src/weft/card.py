@@ -25,10 +25,10 @@ def bundle_card(config: ModelConfig, options: TrainingOptions, metrics: Mapping[
     named = replace(options, data=_names(options.data), validation=_names(options.validation))
     recipe = "\n".join(f"{key} = {_toml(value)}" for key, value in asdict(named).items()
                        if key not in _LEFT_OUT and value is not None)
-    rows = "\n".join(f"| {label} | {value} |" for label, value in metrics.items())
+    rows = "\n".join(f"| {label.replace('|', '&#124;')} | {value} |" for label, value in metrics.items())
     return f"""# {name}
 
-Task: {options.task}. A {config.kind} model ({stack}) of {count(config):,} parameters, vocabulary {config.vocabulary:,}.
+Task: {options.task}. Model: {config.kind}, {stack}, of {count(config):,} parameters, vocabulary {config.vocabulary:,}.
 Trained with Weft, {datetime.date.today().isoformat()}, in {seconds / 60:.0f} minutes; weights of update {step:,}.
 
 ## Data

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import weft
+from weft.bundle import save_bundle
 from weft.errors import UnknownNameError, UsageError, WindowError
+from weft.nn.model import Model as Network
+from weft.spec import config as c
 from weft.spec.events import FinishedEvent, StepEvent, TokenEvent
 
 TEXTS = ["one two.", "", "three four five six.", "   ", "nine."]
@@ -93,3 +96,26 @@ def test_logits_of_ragged_rows(model: weft.Model) -> None:
     logits = model.logits([[5, 6, 3], [7, 3]], [[2, 8], [2, 9, 10]])
     assert logits.shape == (2, 3, model.config.vocabulary) and logits.dtype == np.float32
     np.testing.assert_allclose(logits[0, :2], model.logits([5, 6, 3], [2, 8])[0], atol=1e-5)
+
+
+def test_a_decoder_only_model_gives_logits(tmp_path: Path) -> None:
+    tokenizer = weft.Tokenizer.train("byte_bpe", ["hello world"] * 3, 270)
+    stack = c.TransformerStack(2, c.Attention(4), c.FeedForward(64), position=c.Rotary(), placement="pre", final_norm=True)
+    config = c.ModelConfig(len(tokenizer), 32, decoder=stack, embedding=c.Embedding("target"))
+    config = config.with_tokenizer(tokenizer.fingerprint, len(tokenizer))
+    weights = {name: tensor.detach().numpy() for name, tensor in Network(config).initialise(0).named_parameters()}
+    model = weft.load(save_bundle(tmp_path / "m", config, weights, tokenizer.to_json(), {}, "# m\n"))
+    logits = model.logits([[5, 6, 7], [8]])
+    assert logits.shape == (2, 3, len(tokenizer))
+    np.testing.assert_allclose(logits[1, :1], model.logits([8])[0], atol=1e-5)
+    with pytest.raises(UsageError, match="this model is decoder-only"):
+        model.translate("hello")
+    with pytest.raises(UsageError, match=r"decoder-only: call logits\(ids\)"):
+        model.logits([5], [6])
+
+
+def test_trace_of_attention(model: weft.Model) -> None:
+    trace = weft.Trace("*.cross_attention.weights")
+    model.logits([[5, 6, 7, 3]], [[2, 8]], trace=trace)
+    assert list(trace) == ["decoder.blocks.0.cross_attention.weights"]
+    assert trace["decoder.blocks.0.cross_attention.weights"].shape == (1, 2, 2, 4)

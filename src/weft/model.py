@@ -83,6 +83,7 @@ class Model:
     def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", **options: Any) -> list[Result]:
         """Decode texts or token ids, each to a Result, in order. Ids get end-of-sequence if they lack it."""
         chosen = self.options(**options)
+        self._needs_encoder()
         pieces = [self._pieces(index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
         answers = iter(self._decode(flat, chosen))
@@ -92,6 +93,7 @@ class Model:
     def stream(self, text: str | Ids, **options: Any) -> Iterator[GenerationEvent]:
         """Events of one input as they happen: TokenEvent (with the text it adds) or StepEvent, then FinishedEvent."""
         chosen = self.options(**options)
+        self._needs_encoder()
         source = self._source(text)
         self._check_window(0, source)
         decoder = StreamDecoder(self.tokenizer)
@@ -125,6 +127,11 @@ class Model:
         return _override(self.defaults, options)
 
     # ------------------------------------------------------------ inside
+
+    def _needs_encoder(self) -> None:
+        if self.config.encoder is None:
+            raise UsageError("this model is decoder-only: it completes texts, which Weft does not offer yet; logits(ids) "
+                             "scores them")
 
     def _pieces(self, index: int, item: str | Ids, too_long: TooLong) -> list[list[int]]:
         """An input as sources that fit the window; none for a blank text."""

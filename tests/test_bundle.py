@@ -27,9 +27,7 @@ def refused(folder: Path, kind: type[WeftError] = BundleError) -> str:
 
 
 def edit_json(path: Path, **changes: object) -> None:
-    """Change a file and make the manifest agree, as one who edits by hand would."""
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    fit_manifest(path)
 
 
 def fit_manifest(path: Path) -> None:
@@ -79,12 +77,12 @@ def test_truncated_and_flipped_weights(bundle: Path) -> None:
 
 
 def test_swapped_weights_name_both_shapes(bundle: Path) -> None:
+    opened = open_bundle(bundle)
     edit_json(bundle / "config.json", width=32)
     message = refused(bundle)
     assert "source_embedding.weight has shape" in message and ", 16), the config says" in message
-    opened = open_bundle(bundle)
     with pytest.raises(BundleError, match=r"head.bias .* is not in the model"):
-        save_bundle(bundle, opened.config, {"head.bias": np.zeros(3)}, "", {}, "")
+        save_bundle(bundle / "new", opened.config, {"head.bias": np.zeros(3)}, "", {}, "")
 
 
 def test_unknown_config_key(bundle: Path) -> None:
@@ -97,9 +95,14 @@ def test_another_tokenizer_does_not_open(bundle: Path) -> None:
     right = open_bundle(bundle).config.tokenizer
     other = Tokenizer.train("metaspace_bpe", [text for pair in toy_pairs(50, seed=9) for text in pair], 350)
     (bundle / "tokenizer.json").write_text(other.to_json())
-    fit_manifest(bundle / "tokenizer.json")
     message = refused(bundle, FingerprintError)
     assert str(right) in message and other.fingerprint in message
+
+
+def test_defaults_and_card_may_be_edited(bundle: Path) -> None:
+    edit_json(bundle / "generation.json", beams=7)
+    (bundle / "card.md").write_text("# mine")
+    assert open_bundle(bundle).generation["beams"] == 7 and open_bundle(bundle).card == "# mine"
 
 
 def test_other_damage(bundle: Path) -> None:
@@ -107,3 +110,5 @@ def test_other_damage(bundle: Path) -> None:
     assert "manifest.json is not JSON" in refused(bundle)
     (bundle / "manifest.json").write_text('{"format": 99}')
     assert "has format 99; this Weft reads format 1" in refused(bundle)
+    (bundle / "manifest.json").write_text('{"format": 1}')
+    assert "lacks task and files" in refused(bundle)

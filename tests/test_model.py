@@ -88,6 +88,13 @@ def test_what_is_refused(model: weft.Model) -> None:
         model.generate([[99999]])
     with pytest.raises(UsageError, match=r"this model is encoder-decoder: call logits\(source_ids, target_ids\)"):
         model.logits([[5]])
+    for bad in ([5, 6, 7], [None], [[1.7]]):
+        with pytest.raises(UsageError, match="expected token ids"):
+            model.generate(bad)
+    with pytest.raises(UsageError, match="1 sources and 2 targets; logits need as many of each"):
+        model.logits([[5]], [[2], [2, 5]])
+    with pytest.raises(UsageError, match=r"no rows of token ids|has no tokens"):
+        model.logits([[5]], [[]])
     with pytest.raises(WindowError, match="target 0 has 41 tokens; the model's window is 40"):
         model.logits([[5]], [[5] * 41])
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from weft.errors import BundleError, ConfigError, FingerprintError
@@ -32,6 +32,7 @@ from weft.text import Tokenizer
 FORMAT = 1
 FILES = ("config.json", "weights.safetensors", "tokenizer.json", "generation.json", "card.md")
 MANIFEST = "manifest.json"
+EDITABLE = ("generation.json", "card.md")
 HASHED_BYTES = 256 << 20
 """Files above this size are checked by their size only, so that opening a large model stays quick."""
 
@@ -122,7 +123,7 @@ def open_bundle(folder: str | Path) -> Bundle:
     folder = Path(folder)
     _check_files(folder)
     manifest = _read_json(folder / MANIFEST)
-    _check_manifest(folder, manifest)
+    _check_format(folder, manifest)
     try:
         config = ModelConfig.from_dict(_read_json(folder / "config.json"))
     except ConfigError as error:
@@ -133,13 +134,15 @@ def open_bundle(folder: str | Path) -> Bundle:
         raise FingerprintError(
             f"{folder}: the model was trained with the tokenizer {config.tokenizer}, but tokenizer.json is "
             f"{fingerprint}; its ids would mean other words. Put the tokenizer of the training run back")
+    _check_shapes(folder / "weights.safetensors", config)
+    _check_contents(folder, manifest["files"])
     return Bundle(folder, config, text, _read_json(folder / "generation.json"),
                   (folder / "card.md").read_text("utf-8"), manifest["task"])
 
 
 def find_model(name: str) -> Path:
     """A folder, or a shipped model by its name. Raises BundleError that lists the shipped names."""
-    if Path(name).exists() or os.sep in name:
+    if name and (Path(name).exists() or os.sep in name):
         return Path(name)
     shipped = shipped_models()
     if name in shipped:
@@ -179,12 +182,30 @@ def _read_json(path: Path) -> Any:
         raise BundleError(f"{path} is not JSON ({error}); the file is damaged") from error
 
 
-def _check_manifest(folder: Path, manifest: Any) -> None:
-    """Every fault at once: format, sizes, hashes."""
+def _check_format(folder: Path, manifest: Any) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise BundleError(f"{folder / MANIFEST} has format {found!r}; this Weft reads format {FORMAT}")
-    faults = [fault for name in FILES if (fault := _file_fault(folder / name, manifest["files"].get(name)))]
+    lacking = [key for key in ("task", "files") if key not in manifest]
+    if lacking:
+        raise BundleError(f"{folder / MANIFEST} lacks {' and '.join(lacking)}; the file is damaged")
+
+
+def _check_shapes(path: Path, config: ModelConfig) -> None:
+    """Tensors against the config by the file's header alone; a file that does not open is for the size check."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return
+    _check_table(path, config, found)
+
+
+def _check_contents(folder: Path, files: Mapping[str, Any]) -> None:
+    """Sizes and hashes, every fault at once. It comes last: the checks before it say more.
+
+    Defaults and card are the owner's to edit."""
+    faults = [fault for name in FILES if name not in EDITABLE and (fault := _file_fault(folder / name, files.get(name)))]
     if faults:
         raise BundleError(f"{folder} is damaged: {'; '.join(faults)}. Copy or train it again")
 
@@ -196,8 +217,7 @@ def _file_fault(path: Path, expected: Mapping[str, Any] | None) -> str:
     if size != expected["bytes"]:
         return f"{path.name} has {size:,} bytes, not {expected['bytes']:,}" + (
             " (truncated)" if size < expected["bytes"] else "")
-    # The tokenizer has its own check, by fingerprint, whose message says more.
-    if size <= HASHED_BYTES and path.name not in ("tokenizer.json", "config.json"):
+    if size <= HASHED_BYTES:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != expected["sha256"]:
             return f"{path.name} has SHA-256 {digest[:16]}, not {expected['sha256'][:16]}"
@@ -205,12 +225,16 @@ def _file_fault(path: Path, expected: Mapping[str, Any] | None) -> str:
 
 
 def _check_weights(place: Path, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> None:
+    _check_table(place, config, {name: array.shape for name, array in arrays.items()})
+
+
+def _check_table(place: Path, config: ModelConfig, found: Mapping[str, tuple[int, ...]]) -> None:
     """Names and shapes against the parameter table; all mismatches at once."""
     wanted = {name: row.shape for name, row in parameters(config).items() if row.tie is None}
-    faults = [f"{name} has shape {arrays[name].shape}, the config says {shape}" for name, shape in wanted.items()
-              if name in arrays and arrays[name].shape != shape]
-    faults += [f"{name} {array.shape} is not in the model" for name, array in arrays.items() if name not in wanted]
-    faults += [f"{name} is missing, {shape} wanted" for name, shape in wanted.items() if name not in arrays]
+    faults = [f"{name} has shape {found[name]}, the config says {shape}" for name, shape in wanted.items()
+              if name in found and found[name] != shape]
+    faults += [f"{name} {shape} is not in the model" for name, shape in found.items() if name not in wanted]
+    faults += [f"{name} is missing, {shape} wanted" for name, shape in wanted.items() if name not in found]
     if faults:
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise BundleError(f"{place}: the weights do not belong to the config: {'; '.join(faults[:8])}{more}")

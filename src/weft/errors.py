@@ -9,7 +9,8 @@
     ├── BundleError         a folder is not a bundle, or a bundle is damaged
     │   └── FingerprintError    the tokenizer is not the one the model was trained with
     ├── WindowError         an input does not fit the model's window
-    └── CheckpointError     a training state cannot be written, read or continued
+    ├── CheckpointError     a training state cannot be written, read or continued
+    └── DivergedError       training has gone wrong beyond repair
 
 A message names the value, the limit, the likely cause and the next step.
 """
@@ -64,3 +65,7 @@ class WindowError(WeftError):
 
 class CheckpointError(WeftError):
     """A training state cannot be written, read or continued."""
+
+
+class DivergedError(WeftError):
+    """Training has gone wrong beyond repair: the loss is not a number."""

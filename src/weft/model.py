@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -76,26 +77,34 @@ class Model:
         with a line in `notices`; too_long="refuse" raises WindowError instead.
         """
         single = isinstance(texts, str)
-        results = self.generate([texts] if isinstance(texts, str) else texts, too_long=too_long, **options)
+        results = self.generate([texts] if isinstance(texts, str) else list(texts), too_long=too_long, **options)
         outputs = [result.text for result in results]
         return outputs[0] if single else outputs
 
-    def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", **options: Any) -> list[Result]:
-        """Decode texts or token ids, each to a Result, in order. Ids get end-of-sequence if they lack it."""
+    def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", first: int = 0, **options: Any
+                 ) -> list[Result]:
+        """Decode texts or token ids, each to a Result, in order. Ids get end-of-sequence if they lack it.
+
+        first: the number of the first input among all that share a seed, for callers who send them in parts.
+        """
         chosen = self.options(**options)
         self._needs_encoder()
         pieces = [self._pieces(index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
-        answers = iter(self._decode(flat, chosen))
+        streams = [first + index + (piece << 32) for index, parts in enumerate(pieces) for piece in range(len(parts))]
+        answers = iter(self._decode(flat, streams, chosen))
         return [_join([next(answers) for _ in parts], blank=item if isinstance(item, str) else "")
                 for item, parts in zip(inputs, pieces, strict=True)]
 
     def stream(self, text: str | Ids, **options: Any) -> Iterator[GenerationEvent]:
-        """Events of one input as they happen: TokenEvent (with the text it adds) or StepEvent, then FinishedEvent."""
-        chosen = self.options(**options)
+        """Events of one input as they happen: TokenEvent (with the text it adds), then FinishedEvent.
+
+        Greedy unless options say otherwise; with beams above 1, StepEvents instead of TokenEvents.
+        """
+        chosen = self.options(**({"beams": 1, "n_best": 1} | options))
         self._needs_encoder()
         source = self._source(text)
-        self._check_window(0, source)
+        self._check_window(0, source, "")
         decoder = StreamDecoder(self.tokenizer)
         for event in generate(self.runner, [source], chosen):
             if isinstance(event, TokenEvent):
@@ -117,10 +126,13 @@ class Model:
         if (target_ids is None) != (self.config.encoder is None):
             wanted = "logits(ids)" if self.config.encoder is None else "logits(source_ids, target_ids)"
             raise UsageError(f"this model is {self.config.kind}: call {wanted}")
-        source, target = (None, source_ids) if target_ids is None else (_rows(source_ids), target_ids)
+        source = None if target_ids is None else _rows(source_ids)
+        target = _rows(source_ids if target_ids is None else target_ids)
+        if source is not None and len(source) != len(target):
+            raise UsageError(f"{len(source)} sources and {len(target)} targets; logits need as many of each")
         self._check_ids(source or [], "source", self.config.window.source)
-        self._check_ids(_rows(target), "target", self.config.window.target)
-        return self.runner.logits(source, _rows(target), trace)
+        self._check_ids(target, "target", self.config.window.target)
+        return self.runner.logits(source, target, trace)
 
     def options(self, **options: Any) -> GenerationOptions:
         """This model's defaults with `options` in their place. Raises UsageError."""
@@ -152,18 +164,20 @@ class Model:
         special = self.config.special
         if isinstance(item, str):
             return self.task.sources(self.tokenizer, [item], special)[0]
-        ids = [int(token) for token in item]
+        ids = _rows(item)[0]
         self._check_ids([ids], "source", None)
         return ids if ids and ids[-1] == special.eos else [*ids, special.eos]
 
-    def _check_window(self, index: int, source: list[int]) -> None:
+    def _check_window(self, index: int, source: list[int], way_out: str = ", or let it be split (too_long='split')") -> None:
         limit = self.config.window.source
         if len(source) > limit:
             raise WindowError(f"input {index + 1} has {len(source)} tokens, end-of-sequence included; the model's "
-                              f"window is {limit}. Shorten it, or let it be split (--too-long split)")
+                              f"window is {limit}. Shorten it{way_out}")
 
     def _check_ids(self, rows: Sequence[Ids], what: str, limit: int | None) -> None:
         for index, row in enumerate(rows):
+            if not len(row):
+                raise UsageError(f"{what} {index} has no tokens")
             bad = [token for token in row if not 0 <= token < self.config.vocabulary]
             if bad:
                 raise UsageError(f"{what} {index} holds token id {bad[0]}; ids run from 0 to "
@@ -171,14 +185,15 @@ class Model:
             if limit is not None and len(row) > limit:
                 raise WindowError(f"{what} {index} has {len(row)} tokens; the model's window is {limit}")
 
-    def _decode(self, sources: list[list[int]], options: GenerationOptions) -> list[Result]:
+    def _decode(self, sources: list[list[int]], streams: list[int], options: GenerationOptions) -> list[Result]:
         """Sources sorted by length go through in batches, so that little is padded; answers in order."""
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
         size = max(1, BATCH_ROWS // options.beams)
         answers: dict[int, Result] = {}
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            found = generate_batch(self.runner, [sources[row] for row in rows], options, streams=rows)
+            found = generate_batch(self.runner, [sources[row] for row in rows], options,
+                                   streams=[streams[row] for row in rows])
             answers |= {row: self._result(hypotheses) for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
 
@@ -228,9 +243,15 @@ def _override(base: GenerationOptions, options: Mapping[str, Any]) -> Generation
 
 
 def _rows(ids: Any) -> list[list[int]]:
-    """One row or many, lists or arrays, as lists of ints."""
-    rows = [ids] if len(ids) and np.ndim(ids[0]) == 0 else ids
-    return [[int(token) for token in row] for row in rows]
+    """One row or many, lists or arrays, as lists of ints. Raises UsageError for anything else."""
+    try:
+        rows = [ids] if len(ids) and np.ndim(ids[0]) == 0 else ids
+        found = [[operator.index(token) for token in row] for row in rows]
+    except TypeError as error:
+        raise UsageError(f"expected token ids (whole numbers) in rows, or a text, not {ids!r:.80}") from error
+    if not found:
+        raise UsageError("no rows of token ids are given")
+    return found
 
 
 def _join(parts: list[Result], blank: str) -> Result:

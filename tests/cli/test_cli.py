@@ -44,6 +44,13 @@ def test_texts_and_lines_give_the_same(weft, tiny_bundle: Path) -> None:
     assert weft("translate", "--model", tiny_bundle, stdin=b"") == (0, "", "")
 
 
+def test_sampling_does_not_depend_on_batches(weft, tiny_bundle: Path) -> None:
+    lines = b"one.\n\ntwo three.\n" + b"one two three four. " * 8 + b"\nfour.\n"
+    outputs = {weft("translate", "--model", tiny_bundle, "--sample", "--seed", 5, "--max-new-tokens", 6,
+                    "--batch-lines", size, stdin=lines)[1] for size in (1, 2, 64)}
+    assert len(outputs) == 1
+
+
 def test_n_best_and_scores(weft, tiny_bundle: Path) -> None:
     _, out, _ = weft("translate", "--model", tiny_bundle, "--beam", 3, "--n-best", 2, "--scores", *TEXTS)
     rows = [line.split("\t") for line in out.splitlines()]
@@ -91,7 +98,7 @@ def test_bad_requests(weft, tiny_bundle: Path, tmp_path: Path, arguments: list[s
 
 
 def test_bad_bytes_name_line_and_offset(weft, tiny_bundle: Path) -> None:
-    status, out, err = weft("translate", "--model", tiny_bundle, "--batch-lines", 1, stdin=b"one.\ntwo \xff.\n")
+    status, out, err = weft("translate", "--model", tiny_bundle, stdin=b"one.\ntwo \xff.\n")
     assert status == 2 and out.count("\n") == 1, "what came before is translated"
     assert "standard input, line 2: byte 0xff at offset 9 (column 4 of the line) is not UTF-8" in err
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 import weft
 from tests.conftest import toy_pairs, write_pairs
-from weft.errors import CheckpointError, DataError
+from weft.errors import CheckpointError, DataError, DivergedError, UsageError
 from weft.families import transformer
 from weft.spec import training as t
 from weft.train import plan
@@ -151,7 +151,7 @@ def test_changed_data_does_not_go_on(tmp_path: Path) -> None:
 def test_too_little_data(tmp_path: Path) -> None:
     for content, message in (("", "0 usable"), ("a\tb\n", "1 usable")):
         (tmp_path / "p.tsv").write_text(content)
-        with pytest.raises(DataError, match=f"{message} sentence pairs; training needs at least 2"):
+        with pytest.raises(DataError, match=f"{message} sentence pairs; at least 2 are needed"):
             finished(data=(str(tmp_path / "p.tsv"),), steps=1, out=str(tmp_path / "o"))
     path = write_pairs(tmp_path / "two.tsv", toy_pairs(2))
     assert finished(data=(str(path),), steps=2, out=str(tmp_path / "two"), **SMALL).reason == "steps"
@@ -199,3 +199,49 @@ def test_the_dial() -> None:
     assert (base.schedule, base.warmup, base.dropout, base.label_smoothing) == ("inverse_sqrt", 4000, 0.1, 0.1)
     assert base.learning_rate == pytest.approx(512**-0.5 * 4000**-0.5, rel=0.01)
     assert plan.choose_precision() in ("fp32", "bf16")
+
+
+def test_killed_after_the_last_update_makes_no_further_one(pairs: str, tmp_path: Path) -> None:
+    options = SMALL | {"data": (pairs,), "size": "tiny", "steps": 6, "validate_every": 2, "average": 2,
+                       "schedule": "constant", "dropout": 0.1}
+    events = list(weft.train(weft.TrainingOptions(out=str(tmp_path / "whole"), **options)))
+    assert [event.step for event in events if isinstance(event, t.Validated)] == [2, 4, 6]
+    for event in weft.train(weft.TrainingOptions(out=str(tmp_path / "killed"), **options)):
+        if isinstance(event, t.Checkpointed) and event.step == 6:
+            break
+    assert finished(out=str(tmp_path / "killed"), **options).step == 6
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(np.array_equal(whole[name], killed[name]) for name in whole)
+
+
+def test_overwrite_helps_where_it_is_recommended(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "p.tsv", toy_pairs(300))
+    options = SMALL | {"data": (str(path),), "size": "tiny", "steps": 4, "out": str(tmp_path / "o")}
+    finished(**options)
+    assert finished(**options).reason == "already finished"
+    assert finished(**options, overwrite=True).reason == "steps"
+    write_pairs(path, toy_pairs(301))
+    assert finished(**options, overwrite=True).reason == "steps"
+    for damage in ("{", "{}"):
+        (tmp_path / "o" / "run" / "options.json").write_text(damage)
+        with pytest.raises(CheckpointError, match=r"options.json is damaged"):
+            finished(**options)
+    assert finished(**options, overwrite=True).reason == "steps"
+
+
+def test_validation_files_that_hold_nothing(pairs: str, tmp_path: Path) -> None:
+    (tmp_path / "v.tsv").write_text("\n")
+    with pytest.raises(DataError, match=r"v.tsv: no usable sentence pairs to validate on"):
+        finished(**(SMALL | {"data": (pairs,), "validation": (str(tmp_path / "v.tsv"),), "steps": 1,
+                             "out": str(tmp_path / "o")}))
+
+
+def test_a_loss_that_is_no_number_ends_the_run(pairs: str, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"training has diverged. Lower --learning-rate"):
+        finished(**(SMALL | {"data": (pairs,), "steps": 60, "out": str(tmp_path / "o"), "learning_rate": 1e30, "warmup": 0}))
+
+
+def test_an_output_that_cannot_be_written(pairs: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="is a file; --out needs a folder"):
+        finished(**(SMALL | {"data": (pairs,), "steps": 1, "out": str(tmp_path / "file")}))

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from weft.cli.flags import Parser, add_flags, given
 from weft.data import read_lines
+from weft.errors import DataError
 from weft.model import Model, Result, load
 from weft.spec.decoding import GenerationOptions
 
@@ -40,15 +41,15 @@ def run(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     model = load(arguments.model, precision=arguments.precision)
     options = given(arguments, GenerationOptions)
-    model.options(**options)  # refuse what cannot be before the first line is read
+    chosen = model.options(**options)  # refuse what cannot be before the first line is read
     batches = [arguments.text] if arguments.text else _batches(sys.stdin.buffer, max(1, arguments.batch_lines))
     with _progress(bool(arguments.text)) as progress:
         number = 0
         for lines in batches:
-            results = model.generate(lines, too_long=arguments.too_long, **options)
+            results = model.generate(lines, too_long=arguments.too_long, first=number, **options)
             for result in results:
                 number += 1
-                _print(result, number if options.get("n_best", 1) > 1 else None, arguments.scores)
+                _print(result, number if chosen.n_best > 1 else None, arguments.scores)
             sys.stdout.flush()
             _tell(model)
             if progress is not None:
@@ -75,11 +76,16 @@ def _tell(model: Model) -> None:
 def _batches(stream: IO[bytes], most: int) -> Iterator[list[str]]:
     """Lines in lists of at most `most`; a list ends early when no further line is waiting, as from a terminal."""
     lines: list[str] = []
-    for line in read_lines(stream):
-        lines.append(line)
-        if len(lines) >= most or not _waiting(stream):
+    try:
+        for line in read_lines(stream):
+            lines.append(line)
+            if len(lines) >= most or not _waiting(stream):
+                yield lines
+                lines = []
+    except DataError:
+        if lines:  # what came before the bad line is still translated
             yield lines
-            lines = []
+        raise
     if lines:
         yield lines
 

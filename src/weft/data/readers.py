@@ -40,7 +40,7 @@ def require_examples(pairs: Sequence[Pair], paths: Sequence[str | Path], at_leas
     """Raises DataError if there is too little to train on."""
     if len(pairs) < at_least:
         names = ", ".join(str(path) for path in paths)
-        raise DataError(f"{names}: {len(pairs)} usable sentence pairs; training needs at least {at_least} (a pair is "
+        raise DataError(f"{names}: {len(pairs)} usable sentence pairs; at least {at_least} are needed (a pair is "
                         f"a line with text in both columns, separated by a tab)")
 
 

@@ -53,7 +53,7 @@ class GenerationOptions:
     Sampling is on when `sample` is true; `beams` above 1 asks for beam search. Together they are refused.
     """
 
-    beams: int = _option(1, "live hypotheses of beam search; 1 is greedy (1 to 64)")
+    beams: int = _option(1, "live hypotheses of beam search; 1 is greedy (1 to 64); a bundle has its own default")
     n_best: int = _option(1, "results a source, best first (1 to beams)")
     max_new_tokens: int | None = _option(
         None, "most tokens to generate; default: the model's own limit, or 2 x source + 10 tokens where shorter"

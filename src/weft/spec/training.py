@@ -80,7 +80,7 @@ class TrainingOptions:
     checkpoint_seconds: float = _option(60.0, "seconds between checkpoints, besides those at validations")
     log_every: int = _option(10, "updates between progress events and lines of metrics.jsonl")
     tensorboard: bool = _option(False, "also write TensorBoard event files")
-    overwrite: bool = _option(False, "throw away another run in the output folder")
+    overwrite: bool = _option(False, "throw away the run that is in the output folder")
     data_licence: str = _option("", "licence and attribution of the data, for the model card")
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ GENERATION = {"beams": 4, "length_penalty": 1.0}
 
 def write_bundle(run: Run, weights: dict[str, Tensor], at: Position, seconds: float) -> Path:
     """Write the run's output folder as a bundle."""
-    metrics = {"validation loss (nats a token)": round(at.best_loss, 4)}
+    metrics: dict[str, object] = {"validation loss (nats a token)": round(at.best_loss, 4)}
     if at.best_bleu is not None:
         metrics["validation BLEU (greedy, first sources)"] = round(at.best_bleu, 2)
     special = run.config.special

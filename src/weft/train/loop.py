@@ -19,7 +19,7 @@ from torch import Tensor
 
 from weft import data
 from weft.bundle import write_atomically
-from weft.errors import CheckpointError
+from weft.errors import CheckpointError, DivergedError
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Model
 from weft.spec import training as t
@@ -52,6 +52,9 @@ class Position:
     seconds: float = 0.0
     validated: int = 0
     """Validations done, as twentieths of the run when they are planned by progress."""
+    validated_step: int = -1
+    validation_seconds: float = 0.0
+    """What the last validation took."""
     best_step: int = 0
     best_loss: float = math.inf
     best_bleu: float | None = None
@@ -93,10 +96,12 @@ class Trainer:
         self.validator = Validator(run, dtype, self._batches(run.validation.lengths, 0, self._validation_batch))
         self.at = Position()
         self.train_lengths = run.train.lengths
+        self._target_tokens = int(self.train_lengths[:, 1].sum())
         self.log = MetricsLog(run.folder, run.options.tensorboard)
         self._saved = self._shown = time.monotonic()
         self._shown_tokens = 0
-        self._validation_seconds = 0.0
+        self._total = self._total_steps()
+        self.best: Tensor | None = None
 
     # ------------------------------------------------------------ the loop
 
@@ -107,7 +112,7 @@ class Trainer:
                         len(self.run.train.sources), len(self.run.validation.sources), asdict(self.options),
                         tuple(self.run.notes))
         yield from map(t.Warned, warnings)
-        reason = ""
+        reason = self._reason_to_end() if self.at.step else ""
         while not reason:
             for batches in self._updates():
                 for event in self._update(batches):
@@ -133,6 +138,10 @@ class Trainer:
     def _update(self, batches: list[Batch]) -> Iterator[t.TrainingEvent]:
         tokens = sum(batch.tokens for batch in batches)
         loss = sum(self._backward(batch) for batch in batches)
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss of update {self.at.step + 1} is {loss}: training has diverged. Lower "
+                                f"--learning-rate (it is {self.options.learning_rate:g}) or lengthen --warmup "
+                                f"({self.options.warmup}), with --overwrite or another --out")
         self.at.step += 1
         rate = (self.options.learning_rate or 0.0) * learning_rate_factor(
             self.options.schedule or "linear", self.at.step, self.options.warmup or 0, self._progress())
@@ -173,16 +182,11 @@ class Trainer:
         """Share of the run that is over, 0 to 1; of the time budget if there is one."""
         if self.options.minutes is not None:
             return min(1.0, self.seconds() / (self._budget() or 1e-9))
-        return min(1.0, self.at.step / (self._cached_total() or 1))
+        return min(1.0, self.at.step / (self._total or 1))
 
     def _budget(self) -> float:
         """Seconds for updates: the whole budget less what the last validation will take."""
-        return max(1.0, 60.0 * (self.options.minutes or 0.0) - 1.2 * self._validation_seconds)
-
-    def _cached_total(self) -> int | None:
-        if not hasattr(self, "_total"):
-            self._total = self._total_steps()
-        return self._total
+        return max(1.0, 60.0 * (self.options.minutes or 0.0) - 1.2 * self.at.validation_seconds)
 
     def _validation_due(self) -> bool:
         if self.options.validate_every is not None:
@@ -200,7 +204,7 @@ class Trainer:
             return "patience"
         if self.options.minutes is not None:
             return "minutes" if self.seconds() >= self._budget() else ""
-        over = self.at.step >= (self._cached_total() or 0)
+        over = self.at.step >= (self._total or 0)
         return ("steps" if self.options.steps is not None else "epochs") if over else ""
 
     # ------------------------------------------------------------ batches
@@ -213,8 +217,7 @@ class Trainer:
         return make_batch(self.run.validation, rows, self.run.config.special)
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
-        groups = data.batches(self.train_lengths if hasattr(self, "train_lengths") else self.run.train.lengths,
-                              self.options.batch_tokens or 4096, seed=self.options.seed, epoch=epoch)
+        groups = data.batches(self.train_lengths, self.options.batch_tokens or 4096, seed=self.options.seed, epoch=epoch)
         return [rows.tolist() for rows in groups]
 
     def _cut(self, rows: list[int]) -> list[Batch]:
@@ -234,12 +237,8 @@ class Trainer:
         self.at.unlogged = [0.0, 0.0]
         progress = self._progress()
         left = self.seconds() * (1.0 - progress) / progress if progress > 0 else None
-        per_epoch = max(len(self.run.train.sources), 1)
-        return t.Progress(self.at.step, round(self._epochs_done(per_epoch), 3), loss, rate, norm, speed,
+        return t.Progress(self.at.step, round(self.at.tokens / self._target_tokens, 3), loss, rate, norm, speed,
                           self.seconds(), left)
-
-    def _epochs_done(self, examples: int) -> float:
-        return self.at.tokens / max(int(self.train_lengths[:, 1].sum()), 1) if examples else 0.0
 
     def _validate(self) -> t.Validated:
         start = time.monotonic()
@@ -253,19 +252,16 @@ class Trainer:
         self.at.bad = 0 if best else self.at.bad + 1
         if best:
             self.at.best_loss, self.at.best_bleu, self.at.best_step = loss, bleu, self.at.step
-            self._keep_best()
-        self._validation_seconds = time.monotonic() - start
+            self.best = self.average.weights().clone()
+        self.at.validated_step, self.at.validation_seconds = self.at.step, time.monotonic() - start
         samples = tuple((*self.run.validation_pairs[i], output)
                         for i, output in enumerate(outputs[: self.options.samples]))
         return t.Validated(self.at.step, loss, math.exp(min(loss, 700.0)), bleu, best, samples)
 
-    def _keep_best(self) -> None:
-        self.best = self.average.weights().clone()
-
     # ------------------------------------------------------------ saving and going on
 
     def _state(self) -> dict[str, Tensor]:
-        best = {"best": self.best} if hasattr(self, "best") else {}
+        best = {} if self.best is None else {"best": self.best}
         return {"master": self.flat.master, "rng": torch.get_rng_state(), **self.adam.state(),
                 **self.average.state(), **best}
 
@@ -290,18 +286,18 @@ class Trainer:
         self.flat.publish()
         self.adam.load(tensors)
         self.average.load(tensors)
-        if "best" in tensors:
-            self.best = tensors["best"]
+        self.best = tensors.get("best")
         torch.set_rng_state(tensors["rng"])
         return warnings
 
     def _finish(self, reason: str) -> Iterator[t.TrainingEvent]:
         if reason == "interrupted":
             yield self._checkpoint()
-        if reason != "interrupted" or not hasattr(self, "best"):
+        if self.best is None or (reason != "interrupted" and self.at.validated_step != self.at.step):
             event = self._validate()
             self.log.write(event)
             yield event
+        assert self.best is not None
         bundle = write_bundle(self.run, self.flat.state(self.best), self.at, self.seconds())
         best_loss = None if math.isinf(self.at.best_loss) else self.at.best_loss
         finished = t.Finished(self.at.step, str(bundle), best_loss, self.at.best_bleu, reason)

@@ -63,10 +63,9 @@ def open_run(asked: TrainingOptions) -> Run:
     asked = replace(asked, out=asked.out or default_out(asked))
     folder = Path(asked.out) / "run"
     pairs, validation, notes = read_data(asked)
-    record = _read_record(folder)
-    if record is not None and asked.overwrite and record["asked"] != _comparable(asked):
+    if asked.overwrite and folder.is_dir():
         _throw_away(folder)
-        record = None
+    record = _read_record(folder)
     if record is None:
         return _begin(folder, asked, pairs, validation, notes)
     return _take_up(folder, asked, record, pairs, validation, notes)
@@ -86,11 +85,14 @@ def _begin(folder: Path, asked: TrainingOptions, pairs: list[Pair], validation: 
     config = config.with_tokenizer(tokenizer.fingerprint, tokenizer.vocabulary_size)
     if options.accumulate is None:
         options = replace(options, accumulate=plan.accumulation(config, options, plan.available_memory()))
-    folder.mkdir(parents=True, exist_ok=True)
     record = {"asked": _comparable(asked), "resolved": dataclasses.asdict(options), "config": config.to_dict(),
               "data": fingerprint(pairs, validation)}
-    write_atomically(folder / "tokenizer.json", tokenizer.to_json().encode())
-    write_atomically(folder / "options.json", json.dumps(record, indent=1).encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "tokenizer.json", tokenizer.to_json().encode())
+        write_atomically(folder / "options.json", json.dumps(record, indent=1).encode())
+    except OSError as error:
+        raise UsageError(f"cannot write the run into {folder}: {error.strerror}; choose another --out") from error
     return _encode(folder, options, config, tokenizer, pairs, validation, notes)
 
 
@@ -121,10 +123,14 @@ def _encode(folder: Path, options: TrainingOptions, config: ModelConfig, tokeniz
     if dropped:
         notes.append(f"{dropped} of {len(pairs)} training pairs are longer than {options.max_length} tokens "
                      f"and are left out (--max-length)")
+    if not validation:
+        raise DataError(f"{', '.join(options.validation)}: no usable sentence pairs to validate on")
     if not train.sources:
         raise DataError(f"none of {len(pairs)} training pairs is within {options.max_length} tokens (--max-length)")
     encoded = task.encode(tokenizer, validation, config.special)
     kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= config.window.target]
+    if not kept:
+        raise DataError(f"none of {len(validation)} validation pairs fits the window of {config.window.target} tokens")
     return Run(folder, options, config, tokenizer, task, train, encoded.rows(kept), [validation[i] for i in kept], notes)
 
 
@@ -174,10 +180,13 @@ def _options(record: dict[str, Any]) -> TrainingOptions:
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / "options.json").read_text("utf-8"))
-    except FileNotFoundError:
+        record = json.loads((folder / "options.json").read_text("utf-8"))
+        for key in ("asked", "resolved", "config", "data"):
+            record[key]
+        return record
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'options.json'} is damaged ({error}); start again with --overwrite, or in "
                               f"another --out") from error
 

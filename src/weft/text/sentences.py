@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-# After . ! ? … and closing quotes or brackets, before white space (the scripts without spaces: after 。！？).
-_END = re.compile(r"(?<=[.!?…])(?:(?<=.)[\"'»”’)\]]*)\s+|(?<=[。！？])")
+# An end mark, with closing quotes and brackets (in French after a space), then white space; or a mark of the scripts
+# that put no space after it.
+_END = re.compile(r"[.!?…]+(?:\s*[»”]|[\"'’)\]])*(?=\s)|[。！？]+[」』”]*")
+_ABBREVIATION = re.compile(r"(?:^|\W)(?:M|MM|Mme|Mlle|Dr|Mr|Mrs|Ms|Prof|St|cf|e\.g|i\.e|p\. ?ex|[A-Z])\.$")
 
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, white space between them left out."""
-    return [part.strip() for part in _END.split(text) if part and part.strip()]
+    return [part for part in (piece.strip() for piece in _cut(text)) if part]
+
+
+def _cut(text: str) -> Iterator[str]:
+    start = 0
+    for match in _END.finditer(text):
+        following = text[match.end() :].lstrip()
+        if _ABBREVIATION.search(text[start : match.end()]) or following[:1].islower():
+            continue
+        yield text[start : match.end()]
+        start = match.end()
+    yield text[start:]
 
 
 def split_to_fit(text: str, fits: Callable[[str], bool]) -> list[str]:

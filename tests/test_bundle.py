@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import toy_pairs
+from weft import __version__
 from weft.bundle import find_model, open_bundle, save_bundle
 from weft.errors import BundleError, ConfigError, FingerprintError, WeftError
 from weft.text import Tokenizer
@@ -42,7 +43,7 @@ def fit_manifest(path: Path) -> None:
 def test_round_trip(bundle: Path, tmp_path: Path) -> None:
     opened = open_bundle(bundle)
     weights = opened.weights()
-    for store, tolerance in (("float32", 0.0), ("float16", 1e-3)):
+    for store, tolerance in (("float32", 0.0), ("float16", 1e-3), ("bfloat16", 4e-3)):
         again = open_bundle(save_bundle(tmp_path / store, opened.config, weights, opened.tokenizer_json,
                                         opened.generation, opened.card, store=store))
         assert (again.config, again.generation, again.card, again.task) == (
@@ -50,7 +51,70 @@ def test_round_trip(bundle: Path, tmp_path: Path) -> None:
         for name, array in again.weights().items():
             assert array.dtype == np.float32
             np.testing.assert_allclose(array, weights[name], atol=tolerance)
+        manifest = json.loads((again.path / "manifest.json").read_text())
+        assert (manifest["format"], manifest["weft"]) == (1, __version__)
     assert not list(bundle.glob(".*")), "no temporary file is left"
+
+
+@pytest.mark.parametrize("store", ["float32", "float16", "bfloat16"])
+def test_stored_weights_are_those_of_safetensors_and_torch(bundle: Path, tmp_path: Path, store: str) -> None:
+    """The oracle reads our file, and we read its: same bits, halves rounded to even."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    opened = open_bundle(bundle)
+    weights = opened.weights()
+    odd = [0.0, -0.0, 1e-40, -1e-30, 1.00390625, 1.01171875, 1 / 3, 60000.0, float("inf"), float("nan")]
+    next(iter(weights.values())).flat[: len(odd)] = odd
+    saved = save_bundle(tmp_path / "ours", opened.config, weights, opened.tokenizer_json, {}, "", store=store)
+    expected = {name: torch.from_numpy(array).to(getattr(torch, store)) for name, array in weights.items()}
+    theirs, ours = load_file(saved / "weights.safetensors"), open_bundle(saved).weights()
+    for name, tensor in expected.items():
+        assert theirs[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(theirs[name].float().numpy(), tensor.float().numpy())
+        np.testing.assert_array_equal(ours[name], tensor.float().numpy())
+    save_file(expected, saved / "weights.safetensors", metadata={"format": "pt"})
+    fit_manifest(saved / "weights.safetensors")
+    for name, array in open_bundle(saved).weights().items():
+        np.testing.assert_array_equal(array, expected[name].float().numpy())
+
+
+def test_what_cannot_be_stored(bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    weights = opened.weights()
+    name = next(iter(weights))
+    weights[name].flat[0] = -70000.0
+
+    def save(store: str) -> Path:
+        return save_bundle(tmp_path / "m", opened.config, weights, opened.tokenizer_json, {}, "", store=store)
+
+    with pytest.raises(BundleError, match=f"{name} holds 70000, above the largest float16 .65,504.; store the weights as"):
+        save("float16")
+    with pytest.raises(BundleError, match="cannot be stored as 'int8'; use float32, float16, bfloat16"):
+        save("int8")
+    assert not (tmp_path / "m").exists(), "nothing is written before everything is known to fit"
+
+
+def test_whole_numbers_are_no_weights(bundle: Path) -> None:
+    from safetensors.numpy import save_file
+
+    path = bundle / "weights.safetensors"
+    save_file({name: array.astype(np.int32) for name, array in open_bundle(bundle).weights().items()}, path)
+    fit_manifest(path)
+    message = refused(bundle)
+    assert "weights are stored as float32, float16, bfloat16, but" in message and "is I32" in message
+
+
+def test_a_failed_save_leaves_what_was_there(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_bundle(bundle)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("weft.bundle.os.fsync", full)
+    with pytest.raises(BundleError, match=r"cannot write the bundle .*: No space left on device"):
+        save_bundle(bundle, opened.config, opened.weights(), opened.tokenizer_json, {}, "")
+    assert open_bundle(bundle).card == opened.card and not list(bundle.glob(".*"))
 
 
 def test_what_is_no_bundle(tmp_path: Path, bundle: Path) -> None:
@@ -59,6 +123,8 @@ def test_what_is_no_bundle(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "is no bundle: it lacks config.json, weights.safetensors" in refused(tmp_path / "empty")
     (bundle / "tokenizer.json").unlink()
+    assert "is no bundle: it lacks tokenizer.json" in refused(bundle)
+    (bundle / "tokenizer.json").mkdir()
     assert "is no bundle: it lacks tokenizer.json" in refused(bundle)
     with pytest.raises(BundleError, match="no model 'fr-xx': no folder of that name here"):
         find_model("fr-xx")
@@ -112,3 +178,30 @@ def test_other_damage(bundle: Path) -> None:
     assert "has format 99; this Weft reads format 1" in refused(bundle)
     (bundle / "manifest.json").write_text('{"format": 1}')
     assert "lacks task and files" in refused(bundle)
+    edit_json(bundle / "manifest.json", task=3, files=[])
+    assert "lacks task and files" in refused(bundle)
+
+
+@pytest.mark.parametrize("entry", [{}, [], {"bytes": "5"}])
+def test_a_manifest_without_a_file(bundle: Path, entry: object) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    edit_json(bundle / "manifest.json", files=manifest["files"] | {"config.json": entry})
+    assert "config.json is not in the manifest" in refused(bundle)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation.json", "card.md", "manifest.json"])
+def test_bytes_that_are_not_utf8(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"{\xff}")
+    assert f"{name} is not UTF-8" in refused(bundle)
+
+
+@pytest.mark.parametrize("text,message", [
+    ("[1]", "expected a table of keys"),
+    ('{"beems": 3}', "'beems'. Did you mean 'beams'?"),
+    ('{"beams": "3"}', "beams is '3', a str; expected int"),
+    ('{"beams": 0}', "beams is 0; it must be 1 to 64"),
+])
+def test_bad_defaults_name_their_file(bundle: Path, text: str, message: str) -> None:
+    (bundle / "generation.json").write_text(text)
+    found = refused(bundle, ConfigError)
+    assert "generation.json: " in found and message in found

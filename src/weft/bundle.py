@@ -1,11 +1,11 @@
 """Bundle: the one folder that a model travels in. Opening one reads files and checks them; it runs nothing.
 
     config.json          ModelConfig
-    weights.safetensors  every parameter that is not tied, float32 or float16
+    weights.safetensors  every parameter that is not tied, float32, float16 or bfloat16
     tokenizer.json       the tokenizer it was trained with
     generation.json      its default GenerationOptions
     card.md              what it is, where it comes from, how good it is
-    manifest.json        format, task, and size and SHA-256 of every file above; written last
+    manifest.json        format, Weft's version, task, and size and SHA-256 of every file above; written last
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
 
-from weft.errors import BundleError, ConfigError, FingerprintError
+from weft import __version__
+from weft.errors import BundleError, ConfigError, FingerprintError, WeftError
 from weft.spec.config import ModelConfig
+from weft.spec.decoding import GenerationOptions
 from weft.spec.parameters import parameters
+from weft.spec.tagged import from_dict
 from weft.text import Tokenizer
 
 FORMAT = 1
 FILES = ("config.json", "weights.safetensors", "tokenizer.json", "generation.json", "card.md")
 MANIFEST = "manifest.json"
 EDITABLE = ("generation.json", "card.md")
+STORES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""How weights may be stored, and what safetensors calls it."""
 HASHED_BYTES = 256 << 20
 """Files above this size are checked by their size only, so that opening a large model stays quick."""
 
@@ -52,10 +56,10 @@ class Bundle:
         """Every stored parameter as float32, checked against the parameter table. Raises BundleError."""
         path = self.path / "weights.safetensors"
         try:
-            stored = load_file(path)
-        except (OSError, SafetensorError, KeyError) as error:
+            with safe_open(path, framework="numpy"):  # its checks of header and offsets; NumPy has no bfloat16
+                arrays = _unpacked(path)
+        except (OSError, SafetensorError) as error:
             raise BundleError(f"{path} cannot be read as weights: {error}") from error
-        arrays = {name: array.astype(np.float32, copy=False) for name, array in stored.items()}
         _check_weights(path, self.config, arrays)
         return arrays
 
@@ -79,21 +83,21 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, np.ndarray], tokenizer_json: str,
                 generation: Mapping[str, Any], card: str, *, task: str = "translate", store: str = "float32") -> Path:
-    """Write a bundle; other files in the folder are left alone. store: float32 or float16.
+    """Write a bundle; other files in the folder are left alone. store: float32, float16 or bfloat16.
 
-    Raises BundleError if the weights are not those of the config, or the disk refuses.
+    Raises BundleError if the weights are not those of the config or do not fit the store, or the disk refuses.
     """
     folder = Path(folder)
     arrays = {name: np.asarray(array) for name, array in weights.items()}
     _check_weights(folder, config, arrays)
     contents = {
         "config.json": _json(config.to_dict()),
-        "weights.safetensors": save({name: _stored(array, store) for name, array in arrays.items()}),
+        "weights.safetensors": _packed(arrays, store),
         "tokenizer.json": tokenizer_json.encode(),
         "generation.json": _json(dict(generation)),
         "card.md": card.encode(),
     }
-    manifest = {"format": FORMAT, "task": task, "files": {
+    manifest = {"format": FORMAT, "weft": __version__, "task": task, "files": {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in contents.items()}}
     try:
@@ -109,10 +113,56 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _stored(array: np.ndarray, store: str) -> np.ndarray:
-    if store not in ("float32", "float16"):
-        raise BundleError(f"weights cannot be stored as {store!r}; use float32 or float16")
-    return np.ascontiguousarray(array, dtype=store)
+# ---------------------------------------------------------------- the weights file
+
+
+def _packed(arrays: Mapping[str, np.ndarray], store: str) -> bytes:
+    """A safetensors file: the header's length in 8 bytes, the header in JSON, the tensors one after another."""
+    if store not in STORES:
+        raise BundleError(f"weights cannot be stored as {store!r}; use {', '.join(STORES)}")
+    header: dict[str, Any] = {}
+    parts, end = [], 0
+    for name, array in arrays.items():
+        parts.append(_narrowed(name, array, store).tobytes())
+        header[name] = {"dtype": STORES[store], "shape": array.shape, "data_offsets": (end, end + len(parts[-1]))}
+        end += len(parts[-1])
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)  # so that the tensors are aligned
+    return b"".join([len(head).to_bytes(8, "little"), head, *parts])
+
+
+def _unpacked(path: Path) -> dict[str, np.ndarray]:
+    """Every tensor as float32. The file is mapped, so that only the result takes memory."""
+    data = np.memmap(path, np.uint8, "r")
+    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    header = json.loads(data[8:start].tobytes())
+    header.pop("__metadata__", None)
+    odd = [f"{name} is {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in STORES.values()]
+    if odd:
+        raise BundleError(f"{path}: weights are stored as {', '.join(STORES)}, but {'; '.join(odd[:8])}")
+    return {name: _widened(data[start + entry["data_offsets"][0] : start + entry["data_offsets"][1]],
+                           entry["dtype"]).reshape(entry["shape"]) for name, entry in header.items()}
+
+
+def _narrowed(name: str, array: np.ndarray, store: str) -> np.ndarray:
+    """Little-endian values of `store`. A value too large for it would come back as infinity: BundleError."""
+    wide = np.ascontiguousarray(array, dtype="<f4")
+    if store == "bfloat16":
+        bits = wide.view("<u4")
+        rounded = ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype("<u2")  # to nearest, ties to even
+        return np.where(np.isnan(wide), np.uint16(0x7FC0), rounded)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype("<f2" if store == "float16" else "<f4")
+    if (np.isinf(narrow) & np.isfinite(wide)).any():
+        raise BundleError(f"{name} holds {np.abs(wide[np.isfinite(wide)]).max():g}, above the largest {store} (65,504); "
+                          f"store the weights as bfloat16 or float32")
+    return narrow
+
+
+def _widened(raw: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "BF16":  # the upper half of a float32
+        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    return raw.view("<f2" if kind == "F16" else "<f4").astype(np.float32)
 
 
 # ---------------------------------------------------------------- opening
@@ -128,7 +178,7 @@ def open_bundle(folder: str | Path) -> Bundle:
         config = ModelConfig.from_dict(_read_json(folder / "config.json"))
     except ConfigError as error:
         raise ConfigError(f"{folder / 'config.json'}: {error}") from error
-    text = (folder / "tokenizer.json").read_text("utf-8")
+    text = _read_text(folder / "tokenizer.json")
     fingerprint = Tokenizer.from_json(text).fingerprint
     if config.tokenizer != fingerprint:
         raise FingerprintError(
@@ -136,8 +186,8 @@ def open_bundle(folder: str | Path) -> Bundle:
             f"{fingerprint}; its ids would mean other words. Put the tokenizer of the training run back")
     _check_shapes(folder / "weights.safetensors", config)
     _check_contents(folder, manifest["files"])
-    return Bundle(folder, config, text, _read_json(folder / "generation.json"),
-                  (folder / "card.md").read_text("utf-8"), manifest["task"])
+    return Bundle(folder, config, text, _read_generation(folder / "generation.json"), _read_text(folder / "card.md"),
+                  manifest["task"])
 
 
 def find_model(name: str) -> Path:
@@ -165,7 +215,7 @@ def _check_files(folder: Path) -> None:
         raise BundleError(f"no folder {folder}; the current folder is {Path.cwd()}")
     if not folder.is_dir():
         raise BundleError(f"{folder} is a file; a bundle is a folder")
-    missing = [name for name in (*FILES, MANIFEST) if not (folder / name).exists()]
+    missing = [name for name in (*FILES, MANIFEST) if not (folder / name).is_file()]
     if not missing:
         return
     hint = " It holds a training run that has not finished: go on with it by the same weft train command." \
@@ -175,18 +225,38 @@ def _check_files(folder: Path) -> None:
     raise BundleError(f"{folder} is no bundle: it lacks {', '.join(missing)}.{hint}")
 
 
-def _read_json(path: Path) -> Any:
+def _read_text(path: Path) -> str:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} is not UTF-8 ({error}); the file is damaged") from error
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_json(path: Path) -> Any:
+    text = _read_text(path)
+    try:
+        return json.loads(text)
     except ValueError as error:
         raise BundleError(f"{path} is not JSON ({error}); the file is damaged") from error
+
+
+def _read_generation(path: Path) -> dict[str, Any]:
+    """An owner may edit these, so that a bad key or value is said with the file's name."""
+    values = _read_json(path)
+    try:
+        from_dict(GenerationOptions, values)
+    except WeftError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return values
 
 
 def _check_format(folder: Path, manifest: Any) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise BundleError(f"{folder / MANIFEST} has format {found!r}; this Weft reads format {FORMAT}")
-    lacking = [key for key in ("task", "files") if key not in manifest]
+    lacking = [key for key, kind in (("task", str), ("files", dict)) if not isinstance(manifest.get(key), kind)]
     if lacking:
         raise BundleError(f"{folder / MANIFEST} lacks {' and '.join(lacking)}; the file is damaged")
 
@@ -210,8 +280,8 @@ def _check_contents(folder: Path, files: Mapping[str, Any]) -> None:
         raise BundleError(f"{folder} is damaged: {'; '.join(faults)}. Copy or train it again")
 
 
-def _file_fault(path: Path, expected: Mapping[str, Any] | None) -> str:
-    if expected is None:
+def _file_fault(path: Path, expected: Any) -> str:
+    if not isinstance(expected, Mapping) or not isinstance(expected.get("bytes"), int):
         return f"{path.name} is not in the manifest"
     size = path.stat().st_size
     if size != expected["bytes"]:
@@ -219,8 +289,8 @@ def _file_fault(path: Path, expected: Mapping[str, Any] | None) -> str:
             " (truncated)" if size < expected["bytes"] else "")
     if size <= HASHED_BYTES:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != expected["sha256"]:
-            return f"{path.name} has SHA-256 {digest[:16]}, not {expected['sha256'][:16]}"
+        if digest != expected.get("sha256"):
+            return f"{path.name} has SHA-256 {digest[:16]}, not {str(expected.get('sha256'))[:16]}"
     return ""
 
 

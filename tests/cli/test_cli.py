@@ -80,6 +80,10 @@ def test_lines_stream_before_the_input_ends(tiny_bundle: Path) -> None:
     (["translate", "--model", "FOLDER", "a"], "is no bundle: it lacks config.json"),
     (["translate", "--model", "MODEL", "--too-long", "refuse", "one two three. " * 30], "model's window is 40"),
     (["evaluate", "MODEL", "--data", "FOLDER/none.tsv"], "no file"),
+    (["evaluate", "MODEL", "--data", "PAIRS", "--source-column", "-1"], "source_column is -1; it must be 0 or more"),
+    (["evaluate", "MODEL", "--data", "PAIRS", "--output", "FOLDER/no/x.txt"], "no folder FOLDER/no; make it first"),
+    (["evaluate", "MODEL", "--data", "PAIRS", "--output", "FOLDER"], "is a folder; name a file in it"),
+    (["evaluate", "MODEL", "--data", "PAIRS", "--tokenized-bleu", "german"], "unknown Moses language 'german'"),
     (["train", "FOLDER/none.tsv", "--steps", "1", "--out", "FOLDER/x"], "no file"),
     (["train", "FOLDER/none.toml"], "no recipe"),
     (["train"], "no training data: name at least one file"),
@@ -94,6 +98,7 @@ def test_bad_requests(weft, tiny_bundle: Path, tmp_path: Path, arguments: list[s
     named = {"MODEL": tiny_bundle, "PAIRS": pairs}
     filled = [str(named.get(word, word.replace("FOLDER", str(tmp_path)))) for word in arguments]
     status, out, err = weft(*filled)
+    message = message.replace("FOLDER", str(tmp_path))
     assert status == 2 and out == "" and err.startswith("weft: error: ") and message in err
 
 
@@ -115,6 +120,45 @@ def test_help_and_version(weft) -> None:
     for verb in ("translate", "train", "evaluate"):
         status, out, _ = weft(verb, "--help")
         assert status == 0 and "examples:" in out and f"weft {verb}" in out
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`weft` in a shell, as a user's pipeline runs it."""
+    return subprocess.run(["bash", "-c", command.replace("weft", f"'{sys.executable}' -m weft", 1)], text=True,
+                          capture_output=True, env=os.environ | environment, encoding="utf-8")
+
+
+@pytest.mark.parametrize("rest", ["| true", "| head -1", ">&-", "2>&-"])
+def test_a_reader_that_has_gone_is_no_error(tiny_bundle: Path, rest: str) -> None:
+    for verb in ("--help", f"translate --model {tiny_bundle} --batch-lines 1 --max-new-tokens 2"):
+        done = shell(f"yes one. | head -100 | (weft {verb} {rest})" if verb != "--help" else f"weft --help {rest}")
+        assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_said_in_a_line(tiny_bundle: Path) -> None:
+    for verb in ("--help", f"translate --model {tiny_bundle} --max-new-tokens 2 one."):
+        done = shell(f"weft {verb} > /dev/full")
+        assert (done.returncode, done.stderr) == (2, "weft: error: No space left on device\n")
+
+
+def test_closed_input(tiny_bundle: Path) -> None:
+    done = shell(f"weft translate --model {tiny_bundle} <&-")
+    assert (done.returncode, done.stderr) == (2, "weft: error: no text is given and standard input is closed\n")
+
+
+def test_output_is_utf8_whatever_the_locale() -> None:
+    done = shell("weft translate --model en-fr 'Where is the station?'", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and done.stdout.startswith("Où est la gare")
+
+
+def test_output_to_a_device_does_not_replace_it(weft, tiny_bundle: Path, tmp_path: Path) -> None:
+    data, pipe = write_pairs(tmp_path / "test.tsv", toy_pairs(3)), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert weft("evaluate", tiny_bundle, "--data", data, "--max-new-tokens", 2, "--output", pipe)[0] == 0
+    assert pipe.is_fifo() and os.read(reader, 10000).count(b"\n") == 3
+    os.close(reader)
 
 
 def test_evaluate(weft, tiny_bundle: Path, tmp_path: Path) -> None:

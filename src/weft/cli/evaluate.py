@@ -10,7 +10,8 @@ from pathlib import Path
 from weft.bundle import write_atomically
 from weft.cli.flags import Parser, add_flags, given
 from weft.data import read_pairs, require_examples
-from weft.metrics import bleu, tokenized_bleu
+from weft.errors import UsageError
+from weft.metrics import bleu, moses_tokens, tokenized_bleu
 from weft.model import Model, Result, load
 from weft.spec.decoding import GenerationOptions
 
@@ -34,18 +35,40 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
     add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
     arguments = parser.parse_args(argv)
+    _check(arguments)
     pairs = read_pairs(arguments.data, arguments.source_column, arguments.target_column)
     require_examples(pairs, arguments.data, at_least=1)
     model = load(arguments.model, precision=arguments.precision)
     start = time.perf_counter()
     results = _translate(model, [source for source, _ in pairs], given(arguments, GenerationOptions))
     seconds = time.perf_counter() - start
-    if arguments.output:
-        lines = ["\t".join(one.text for one in result.alternatives or (result,)) for result in results]
-        write_atomically(Path(arguments.output), ("\n".join(lines) + "\n").encode())
     _report(model, arguments, results, [target for _, target in pairs])
     print(f"{len(pairs):,} lines of {', '.join(arguments.data)} in {seconds:.1f} s; {_settings(model, arguments)}")
+    if arguments.output:  # after the scores, which a full disk must not take along
+        _write(Path(arguments.output), results)
     return 0
+
+
+def _check(arguments: Namespace) -> None:
+    """Raises UsageError for what would otherwise be found out after minutes of translating."""
+    for name in ("source_column", "target_column"):
+        if getattr(arguments, name) < 0:
+            raise UsageError(f"{name} is {getattr(arguments, name)}; it must be 0 or more")
+    if arguments.tokenized_bleu:
+        moses_tokens(arguments.tokenized_bleu)
+    if arguments.output and Path(arguments.output).is_dir():
+        raise UsageError(f"--output {arguments.output} is a folder; name a file in it")
+    if arguments.output and not Path(arguments.output).parent.is_dir():
+        raise UsageError(f"--output {arguments.output}: no folder {Path(arguments.output).parent}; make it first")
+
+
+def _write(path: Path, results: list[Result]) -> None:
+    lines = ["\t".join(one.text for one in result.alternatives or (result,)) for result in results]
+    content = ("\n".join(lines) + "\n").encode()
+    if path.exists() and not path.is_file():  # a device or pipe is written to, never replaced
+        path.write_bytes(content)
+    else:
+        write_atomically(path, content)
 
 
 def _translate(model: Model, sources: list[str], options: dict) -> list[Result]:
@@ -64,6 +87,8 @@ def _report(model: Model, arguments: Namespace, results: list[Result], reference
     outputs = [result.text for result in results]
     for score in model.task.scores(outputs, references, arguments.confidence):
         print(score)
+        if arguments.confidence and score.interval is None:
+            print(f"weft: note: no interval for {score.name}: some resamples score exactly 0", file=sys.stderr)
     if arguments.tokenized_bleu:
         print(tokenized_bleu(outputs, references, arguments.tokenized_bleu))
     if results and results[0].alternatives:

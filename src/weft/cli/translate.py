@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from weft.cli.flags import Parser, add_flags, given
 from weft.data import read_lines
-from weft.errors import DataError
+from weft.errors import DataError, UsageError
 from weft.model import Model, Result, load
 from weft.spec.decoding import GenerationOptions
 
@@ -42,6 +42,8 @@ def run(argv: list[str]) -> int:
     model = load(arguments.model, precision=arguments.precision)
     options = given(arguments, GenerationOptions)
     chosen = model.options(**options)  # refuse what cannot be before the first line is read
+    if not arguments.text and sys.stdin is None:
+        raise UsageError("no text is given and standard input is closed")
     batches = [arguments.text] if arguments.text else _batches(sys.stdin.buffer, max(1, arguments.batch_lines))
     with _progress(bool(arguments.text)) as progress:
         number = 0

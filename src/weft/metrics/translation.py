@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from weft.errors import UsageError
+from weft.errors import UnknownNameError, UsageError
 from weft.metrics.metric import Score, Texts
 
 BOOTSTRAP_SAMPLES = 1000
@@ -27,23 +28,33 @@ def chrf(outputs: Texts, references: Texts, *, confidence: bool = False) -> Scor
 def tokenized_bleu(outputs: Texts, references: Texts, language: str) -> Score:
     """Lower-cased BLEU of Moses tokens: multi-bleu.perl as Wu et al. 2021 and much work on Multi30k report it.
 
-    language: two letters. Raises UsageError if sacremoses is not installed.
+    language: as in moses_tokens, which says what it raises.
     """
-    try:
-        from sacremoses import MosesPunctNormalizer, MosesTokenizer
-    except ImportError as error:
-        raise UsageError("tokenised BLEU needs the package sacremoses: pip install 'weft[eval]'") from error
+    tokens = moses_tokens(language)
     from sacrebleu.metrics import BLEU
-
-    normalizer, tokenizer = MosesPunctNormalizer(language), MosesTokenizer(language)
-
-    def tokens(text: str) -> str:
-        return tokenizer.tokenize(normalizer.normalize(text), return_str=True, escape=False).lower()
+    from sacremoses import __version__ as version
 
     metric = BLEU(tokenize="none", force=True, smooth_method="none")
     outputs, references = [tokens(text) for text in outputs], [tokens(text) for text in references]
     score = _score("", metric, outputs, references, False)
-    return Score("tokenised BLEU", score.value, f"{score.signature}|lc|moses.{language}")
+    return Score("tokenised BLEU", score.value, f"{score.signature}|lc|moses.{language}|norm.punct|sacremoses:{version}")
+
+
+def moses_tokens(language: str) -> Callable[[str], str]:
+    """Text -> lower-cased Moses tokens with spaces between, punctuation normalised. language: two letters.
+
+    Raises UsageError if sacremoses is not installed or lacks the language, of which it would say nothing itself.
+    """
+    try:
+        from sacremoses import MosesPunctNormalizer, MosesTokenizer
+        from sacremoses.corpus import NonbreakingPrefixes
+    except ImportError as error:
+        raise UsageError("tokenised BLEU needs the package sacremoses: pip install 'weft[eval]'") from error
+    known = set(NonbreakingPrefixes().available_langs.values())
+    if language not in known:
+        raise UnknownNameError("Moses language", language, known)
+    normalizer, tokenizer = MosesPunctNormalizer(language), MosesTokenizer(language)
+    return lambda text: tokenizer.tokenize(normalizer.normalize(text), return_str=True, escape=False).lower()
 
 
 def _score(name: str, metric: Any, outputs: Texts, references: Texts, confidence: bool) -> Score:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weft.nn.attention import Attention
 from weft.nn.cache import KeyValueCache, padded
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
@@ -26,10 +25,7 @@ class TorchRunner:
 
     def __init__(self, model: Model) -> None:
         keep_large_blocks()
-        self.model = model.eval()
-        for module in model.modules():
-            if isinstance(module, Attention):
-                module.fuse()
+        self.model = model.eval().pack()
         special = model.config.special
         self.eos, self.start_token = special.eos, special.start
         self.vocabulary_size = model.config.vocabulary
@@ -39,7 +35,6 @@ class TorchRunner:
         self._offsets: Tensor | None = None
         self._state: State | None = None
         self._caches: list[KeyValueCache] = []
-        self._logits: Tensor | None = None
 
     @torch.inference_mode()
     def encode(self, source: Sequence[Sequence[int]]) -> Memory:
@@ -74,17 +69,10 @@ class TorchRunner:
         hidden = self._advance(torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))[:, None])[:, 0]
         if best is None:
             return self.model.head(hidden).float().numpy()
-        logits = self.model.head(hidden, out=self._logits_buffer(hidden))
+        logits = self.model.head(hidden)
         if len(banned):
             logits.index_fill_(1, torch.as_tensor(list(banned)), -torch.inf)
         return _best(logits, best)
-
-    def _logits_buffer(self, hidden: Tensor) -> Tensor:
-        """[R, V], the same memory each step: a fresh block of this size would fault in page by page."""
-        rows = len(hidden)
-        if self._logits is None or len(self._logits) < rows:
-            self._logits = hidden.new_empty(rows, self.vocabulary_size)
-        return self._logits[:rows]
 
     def _advance(self, ids: Tensor) -> Tensor:
         """Feed ids [R, T]; returns hidden [R, T, D]."""

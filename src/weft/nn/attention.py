@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from weft.nn.cache import KeyValueCache
 from weft.nn.dropout import Dropout
+from weft.nn.linear import Linear, PackedLinear
 from weft.nn.norm import build_norm
 from weft.nn.position import rotate
 from weft.spec import config as c
@@ -32,29 +32,29 @@ class Attention(nn.Module):
         self.head_size = config.head_size(attention)
         self.soft_cap = attention.soft_cap
         queries, keys = self.heads * self.head_size, self.key_value_heads * self.head_size
-        self.query = nn.Linear(config.width, queries, attention.bias)
-        self.key = nn.Linear(config.width, keys, attention.bias)
-        self.value = nn.Linear(config.width, keys, attention.bias)
-        self.output = nn.Linear(queries, config.width, attention.bias)
+        self.query = Linear(config.width, queries, attention.bias)
+        self.key = Linear(config.width, keys, attention.bias)
+        self.value = Linear(config.width, keys, attention.bias)
+        self.output = Linear(queries, config.width, attention.bias)
         norm = attention.query_key_norm
         self.query_norm = build_norm(norm, self.head_size) if norm else None
         self.key_norm = build_norm(norm, self.head_size) if norm else None
         self.dropout = Dropout()
-        self._fused: tuple[Tensor, Tensor | None] | None = None
+        self._fused: PackedLinear | None = None
 
-    def fuse(self) -> None:
+    @torch.no_grad()
+    def pack(self) -> None:
         """Project queries, keys and values in one product from now on: for inference, as copies of the weights."""
         parts = (self.query, self.key, self.value)
-        with torch.no_grad():
-            bias = torch.cat([part.bias for part in parts]) if self.query.bias is not None else None
-            self._fused = torch.cat([part.weight for part in parts]), bias
+        bias = torch.cat([part.bias for part in parts]) if self.query.bias is not None else None
+        self._fused = PackedLinear(torch.cat([part.weight for part in parts]), bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, angles: Angles | None = None,
                 cache: KeyValueCache | None = None, trace: Trace | None = None) -> Tensor:
         """Self-attention. x [B, T, D]; mask broadcasts to [B, H, T, S] -> [B, T, D]."""
-        if self._fused is not None:
+        if self._fused is not None and not self.training:
             sizes = [self.query.out_features, self.key.out_features, self.value.out_features]
-            queries, keys, values = functional.linear(x, *self._fused).split(sizes, -1)
+            queries, keys, values = self._fused(x).split(sizes, -1)
         else:
             queries, keys, values = self.query(x), self.key(x), self.value(x)
         queries = self._heads(queries, self.query_norm, angles)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from weft.nn.dropout import Dropout
+from weft.nn.linear import Linear
 from weft.spec import config as c
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
     "relu": functional.relu,
     "gelu": functional.gelu,
     "gelu_tanh": partial(functional.gelu, approximate="tanh"),
@@ -23,10 +26,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, config: c.FeedForward) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[config.activation]
-        self.up = nn.Linear(width, config.size, config.bias)
-        self.gate = nn.Linear(width, config.size, config.bias) if config.gated else None
-        self.down = nn.Linear(config.size, width, config.bias)
+        relu = config.activation == "relu" and not config.gated
+        self.activation = ACTIVATIONS["none" if relu else config.activation]
+        self.up = Linear(width, config.size, config.bias, relu=relu)
+        self.gate = Linear(width, config.size, config.bias) if config.gated else None
+        self.down = Linear(config.size, width, config.bias)
         self.dropout = Dropout()
 
     def forward(self, x: Tensor) -> Tensor:

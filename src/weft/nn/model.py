@@ -15,6 +15,7 @@ from weft.nn.attention import Attention
 from weft.nn.dropout import Dropout
 from weft.nn.embedding import embed
 from weft.nn.feed_forward import FeedForward
+from weft.nn.linear import Linear, PackedLinear
 from weft.nn.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentMemory
 from weft.nn.stack import Table, TransformerStack, padding_mask
 from weft.spec import config as c
@@ -46,12 +47,17 @@ class Head(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.vocabulary, config.width))
         self.bias = nn.Parameter(torch.zeros(config.vocabulary)) if config.head.bias else None
         self.soft_cap = config.head.soft_cap
+        self._packed: PackedLinear | None = None
 
-    def forward(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
-        """out: memory for the logits, for inference."""
-        logits = torch.matmul(hidden, self.weight.t(), out=out)
-        if self.bias is not None:
-            logits = logits.add_(self.bias)  # linear() would first copy the bias to every row
+    def pack(self) -> None:
+        """Keep a copy of the weights for inference."""
+        self._packed = PackedLinear(self.weight, self.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if self._packed is not None and not self.training:
+            logits = self._packed(hidden)
+        else:
+            logits = torch.nn.functional.linear(hidden, self.weight, self.bias)
         return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
 
 
@@ -94,6 +100,13 @@ class Model(nn.Module):
                 kind = attention if isinstance(module, Attention) else \
                     activation if isinstance(module, FeedForward) else residual
                 module.dropout.probability = kind
+        return self
+
+    def pack(self) -> Model:
+        """Prepare for inference with the present weights; training does not see it."""
+        for module in self.modules():
+            if isinstance(module, (Attention, Head, Linear)):
+                module.pack()
         return self
 
     # ------------------------------------------------------------ whole sequences

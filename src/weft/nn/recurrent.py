@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from weft.nn.dropout import Dropout
+from weft.nn.linear import Linear
 from weft.spec import config as c
 from weft.spec.trace import Trace
 
@@ -117,11 +118,11 @@ class Scorer(nn.Module):
         super().__init__()
         self.additive = isinstance(bridge, c.BahdanauAttention)
         if isinstance(bridge, c.BahdanauAttention):
-            self.query = nn.Linear(state, bridge.size, bias=False)
-            self.key = nn.Linear(source, bridge.size)
-            self.score = nn.Linear(bridge.size, 1, bias=False)
+            self.query = Linear(state, bridge.size, bias=False)
+            self.key = Linear(source, bridge.size)
+            self.score = Linear(bridge.size, 1, bias=False)
         elif bridge.score == "general":
-            self.key = nn.Linear(source, state, bias=False)
+            self.key = Linear(source, state, bias=False)
 
     def project(self, outputs: Tensor) -> Tensor:
         return self.key(outputs) if hasattr(self, "key") else outputs
@@ -148,11 +149,11 @@ class RecurrentDecoder(nn.Module):
         self.feeds_context = isinstance(bridge, c.BahdanauAttention) or bridge == c.SingleVector(every_step=True)
         inputs = [config.width + (source if self.feeds_context else 0), *[stack.size] * (stack.layers - 1)]
         self.layers = nn.ModuleList(Layer(stack, size) for size in inputs)
-        self.initial = nn.Linear(source, stack.layers * stack.size * (2 if stack.cell == "lstm" else 1))
+        self.initial = Linear(source, stack.layers * stack.size * (2 if stack.cell == "lstm" else 1))
         attends = not isinstance(bridge, c.SingleVector)
         if not isinstance(bridge, c.SingleVector):
             self.attention = Scorer(bridge, stack.size, source)
-        self.readout = nn.Linear(stack.size + (source if attends else 0), config.width)
+        self.readout = Linear(stack.size + (source if attends else 0), config.width)
         self.dropout = Dropout()
 
     def remember(self, outputs: Tensor, summary: Tensor, mask: Tensor) -> RecurrentMemory:

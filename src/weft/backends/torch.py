@@ -1,7 +1,7 @@
 """The PyTorch Runner: four verbs over weft.nn, cached, for Transformers and recurrent models alike.
 
-Rows of one source share its cross-attention keys and values: they are queries of one product, and reordering
-beams never touches them.
+Rows of one source share all its keys and values: they are queries of one product, and reordering beams never
+touches them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weft.nn.cache import KeyValueCache, padded
+from weft.nn.cache import Columns, Past, padded
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
 from weft.nn.recurrent import RecurrentMemory, State
@@ -31,10 +31,9 @@ class TorchRunner:
         self.vocabulary_size = model.config.vocabulary
         self.max_target = model.config.window.target
         self._memory: Memory = None
-        self._sources = self._copies = self._position = 0
-        self._offsets: Tensor | None = None
+        self._copies = 1
         self._state: State | None = None
-        self._caches: list[KeyValueCache] = []
+        self._past = Past(0, 0, 1)
 
     @torch.inference_mode()
     def encode(self, source: Sequence[Sequence[int]]) -> Memory:
@@ -43,30 +42,31 @@ class TorchRunner:
 
     @torch.inference_mode()
     def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None) -> None:
-        self._memory, self._copies, self._position, self._offsets = memory, copies, 0, None
+        self._memory, self._copies = memory, copies
         if isinstance(memory, RecurrentMemory):
-            self._sources = len(memory.outputs)
-            self._memory = memory.rows(torch.arange(self._sources).repeat_interleave(copies))
+            self._memory = memory.rows(torch.arange(len(memory.outputs)).repeat_interleave(copies))
             self._state = self.model.decoder.first_state(self._memory)
             return
-        self._caches = [KeyValueCache() for _ in self.model.decoder.blocks]
-        self._sources = memory.keys_values[0][0].shape[0] if memory and memory.keys_values else 0
-        if prefix is not None:
-            self._read(prefix, copies)
+        sources = len(memory.keys_values[0][0]) if memory is not None else len(prefix or ())
+        self._past = Past(self.model.config.decoder.layers, sources, copies)
+        if prefix is not None and any(prefix):
+            self._read(prefix)
 
-    def _read(self, prefix: Sequence[Sequence[int]], copies: int) -> None:
+    def _read(self, prefix: Sequence[Sequence[int]]) -> None:
         """Fill the caches with ragged prompts, padded on the left so that all rows step together."""
-        self._sources, longest = len(prefix), max(map(len, prefix))
-        pad = self.model.config.special.pad
+        longest, pad = max(map(len, prefix)), self.model.config.special.pad
         ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in prefix], dtype=torch.int64)
-        self._offsets = torch.tensor([longest - len(row) for row in prefix])
-        if longest:
-            self._advance(ids)
-        self.gather(np.repeat(np.arange(self._sources), copies))
+        self._advance(ids, self._past.read(longest, torch.tensor([longest - len(row) for row in prefix])))
 
     @torch.inference_mode()
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
-        hidden = self._advance(torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))[:, None])[:, 0]
+        ids = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))
+        if isinstance(self._memory, RecurrentMemory):
+            x = self.model.embed(self.model.target_embedding, ids[:, None])
+            hidden, self._state = self.model.decoder(x, self._memory, self._state)
+        else:
+            hidden = self._advance(ids.view(-1, self._copies), self._past.step())
+        hidden = hidden.reshape(len(ids), -1)
         if best is None:
             return self.model.head(hidden).float().numpy()
         logits = self.model.head(hidden)
@@ -74,32 +74,23 @@ class TorchRunner:
             logits.index_fill_(1, torch.as_tensor(list(banned)), -torch.inf)
         return _best(logits, best)
 
-    def _advance(self, ids: Tensor) -> Tensor:
-        """Feed ids [R, T]; returns hidden [R, T, D]."""
+    def _advance(self, ids: Tensor, columns: Columns) -> Tensor:
+        """Feed ids [N, T] at `columns`; returns hidden [N, T, D]."""
         x = self.model.embed(self.model.target_embedding, ids)
-        if isinstance(self._memory, RecurrentMemory):
-            hidden, self._state = self.model.decoder(x, self._memory, self._state)
-            return hidden
         cross = (self._memory.keys_values, self._memory.mask) if self._memory else (None, None)
-        hidden = self.model.decoder(x, None, *cross, caches=self._caches, start=self._position, offsets=self._offsets)
-        self._position += ids.shape[1]
-        return hidden
+        return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns)
 
     @torch.inference_mode()
     def gather(self, rows: np.ndarray) -> None:
         index = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
-        if self._offsets is not None:
-            self._offsets = self._offsets.index_select(0, index)
         if isinstance(self._memory, RecurrentMemory) and self._state is not None:
             self._state = tuple(part.index_select(0, index) for part in self._state)
             self._memory = self._memory.rows(index)
             return
-        for cache in self._caches:
-            cache.gather(index)
-        sources = index[:: self._copies] // self._copies
-        if self._memory is not None and not torch.equal(sources, torch.arange(self._sources)):
+        sources, before = index[:: self._copies] // self._copies, len(self._past.history)
+        self._past.gather(sources, (index % self._copies).view(-1, self._copies))
+        if self._memory is not None and not torch.equal(sources, torch.arange(before)):
             self._memory = self._memory.rows(sources)
-        self._sources = len(sources)
 
     @torch.inference_mode()
     def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]],
@@ -113,18 +104,18 @@ class TorchRunner:
 def _best(logits: Tensor, k: int) -> Best:
     """The k largest of each row of logits [R, V], ties to the lowest id, and their log-probabilities."""
     top, where = _top_of_blocks(logits, min(k, logits.shape[1]))
+    rows = max(1, (1 << 19) // logits.shape[1])  # so that they stay in cache
+    chunks = zip(logits.split(rows), top.split(rows), where.split(rows), strict=True)
+    return Best(where.numpy(), torch.cat([_log_probs(*chunk) for chunk in chunks]).numpy())
+
+
+def _log_probs(logits: Tensor, top: Tensor, ids: Tensor) -> Tensor:
+    """float32 [R, k]: log-softmax of logits [R, V] at ids [R, k], where they are `top`. Overwrites the logits."""
     if logits.dtype == torch.float32:
-        return Best(where.numpy(), _log_probs(logits, where).numpy())
-    # In bfloat16 the first one's is exact enough to give the normaliser, the others are not.
-    normaliser = top[:, :1].float() - _log_probs(logits, where[:, :1]).float()
-    return Best(where.numpy(), (top.float() - normaliser).numpy())
-
-
-def _log_probs(logits: Tensor, ids: Tensor) -> Tensor:
-    """Log-softmax of logits [R, V] at ids [R, k], some rows at a time so that they stay in cache."""
-    rows = max(1, (1 << 19) // logits.shape[1])
-    return torch.cat([torch.log_softmax(part, 1).gather(1, columns)
-                      for part, columns in zip(logits.split(rows), ids.split(rows), strict=True)])
+        return torch.log_softmax(logits, 1).gather(1, ids)
+    # Plain exponentials are several times as fast as log_softmax in bfloat16, and rounding does not add up.
+    total = logits.sub_(top[:, :1]).exp_().sum(1, keepdim=True, dtype=torch.float32)
+    return top.float() - top[:, :1].float() - total.log_()
 
 
 def _top_of_blocks(logits: Tensor, k: int, size: int = 128) -> tuple[Tensor, Tensor]:

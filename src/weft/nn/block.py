@@ -36,22 +36,17 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, angles: Angles | None = None, memory: Memory | None = None,
                 memory_mask: Tensor | None = None, cache: KeyValueCache | None = None,
                 trace: Trace | None = None) -> Tensor:
-        """x [B, T, D]; masks broadcast to [B, H, T, S]; memory: cross-attention keys and values [N, K, S, E]."""
+        """x [B, T, D]; masks broadcast to [B, H, T, S]; memory: cross-attention keys and values [B, K, S, E]."""
         if self.parallel:
             y = self.self_attention_norm(x)
             return x + self.dropout(self.self_attention(y, mask, angles, cache, trace) + self.feed_forward(y))
         x = self._residual("self_attention", x, lambda y: self.self_attention(y, mask, angles, cache, trace))
         if memory is not None:
-            x = self._residual("cross_attention", x, lambda y: self._look_at_source(y, memory, memory_mask, trace))
+            x = self._residual("cross_attention", x, lambda y: self.cross_attention.look(y, *memory, memory_mask, trace))
         x = self._residual("feed_forward", x, self.feed_forward)
         if trace is not None:
             trace.add(f"{self.name}.hidden", x)
         return x
-
-    def _look_at_source(self, y: Tensor, memory: Memory, mask: Tensor | None, trace: Trace | None) -> Tensor:
-        """y [R, T, D] over memory of N sources: the R / N rows of a source are queries of one product."""
-        folded = y.reshape(memory[0].shape[0], -1, y.shape[-1])
-        return self.cross_attention.look(folded, *memory, mask, trace).view_as(y)
 
     def _residual(self, part: str, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         norm = getattr(self, f"{part}_norm")

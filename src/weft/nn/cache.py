@@ -1,30 +1,38 @@
-"""What a decoder remembers between steps. It knows shapes and rows, not models."""
+"""What a Transformer decoder remembers between steps.
+
+All rows of a source (its beams) share one list of columns: first those of its prompt, then one written by each row
+at every step. A row sees its own history among them, by a mask. So reordering beams moves no keys and values, and
+the rows of a source are queries of one product.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
+STEPS = 16
+"""Steps that buffers grow by, in whole vectors of 32 columns, over which softmax is several times as fast on a CPU."""
+
+
 class KeyValueCache:
-    """Keys and values of one self-attention in buffers [R, K, capacity, E] that grow in strides.
+    """Keys and values of one self-attention in buffers [N, K, capacity, E] that grow in strides.
 
     Attention runs over the whole buffer, its unused end masked and zero: a product over a slice of it would be copied
     at every step, which costs several times as much as the multiplications saved.
     """
 
-    stride = 16
-
-    def __init__(self) -> None:
+    def __init__(self, stride: int = 32) -> None:
+        self.stride = stride
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
-        self._spare: list[Tensor] = []
         self.length = 0
 
     def capacity(self, length: int) -> int:
-        """Positions of the buffer once it holds `length`."""
+        """Columns of the buffer once it holds `length`."""
         now = 0 if self._keys is None else self._keys.shape[2]
         if length <= now:
             return now
@@ -32,34 +40,103 @@ class KeyValueCache:
         return -(-wanted // self.stride) * self.stride
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add [R, K, new, E]; returns the buffers, [R, K, capacity, E], valid up to `length`."""
+        """Add [N, K, new, E]; returns the buffers, [N, K, capacity, E], valid up to `length`."""
         end = self.length + keys.shape[2]
         if self._keys is None or self._values is None or end > self._keys.shape[2]:
             capacity = self.capacity(end)
             self._keys, self._values = self._grown(self._keys, keys, capacity), self._grown(self._values, values, capacity)
-            self._spare = []
         self._keys[:, :, self.length : end] = keys
         self._values[:, :, self.length : end] = values
         self.length = end
         return self._keys, self._values
 
     def _grown(self, old: Tensor | None, like: Tensor, capacity: int) -> Tensor:
-        rows, heads, _, size = like.shape
-        new = like.new_zeros(rows, heads, capacity, size)
+        sources, heads, _, size = like.shape
+        new = like.new_zeros(sources, heads, capacity, size)
         if old is not None:
             new[:, :, : self.length] = old[:, :, : self.length]
         return new
 
-    def gather(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was. Two pairs of buffers take turns, so nothing is allocated."""
-        if self._keys is None or self._values is None:
-            return
-        spare = self._spare
-        if not spare or len(spare[0]) < len(rows):
-            spare = [self._keys.new_empty(len(rows), *self._keys.shape[1:]) for _ in range(2)]
-        self._spare = [self._keys, self._values]
-        self._keys, self._values = (torch.index_select(old, 0, rows, out=new[: len(rows)])
-                                    for old, new in zip(self._spare, spare, strict=True))
+    def select(self, sources: Tensor) -> None:
+        """Keep these sources only, in this order."""
+        if self._keys is not None and self._values is not None:
+            self._keys, self._values = self._keys.index_select(0, sources), self._values.index_select(0, sources)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where T new columns stand and what their queries may look at.
+
+    queries: int64 [T], their positions, padding on the left of a prompt counted. keys: int64 [S], the position of every
+    column of the buffers; unused ones lie ahead. visible: bool [N, 1, T, S] or None. offsets: int64 [N] or None, the
+    positions of padding on the left of each source.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    visible: Tensor | None = None
+    offsets: Tensor | None = None
+
+    def positions(self) -> Tensor:
+        """Positions of the queries without padding, [T] or [N, T]."""
+        return self.queries if self.offsets is None else (self.queries - self.offsets[:, None]).clamp_(min=0)
+
+
+class Past:
+    """The caches of all blocks, and the history of N sources of W rows each."""
+
+    def __init__(self, layers: int, sources: int, rows: int) -> None:
+        self.caches = [KeyValueCache(-(-STEPS * rows // 32) * 32) for _ in range(layers)]
+        self.rows, self.prompt, self.offsets = rows, 0, None
+        self.history = torch.empty(sources, rows, 0, dtype=torch.int64)
+        """[N, W, steps]: which row wrote each step of each row's history."""
+
+    prompt: int
+    """Columns of the prompts, padded on the left to one length."""
+    offsets: Tensor | None
+
+    @property
+    def steps(self) -> int:
+        return self.history.shape[2]
+
+    def read(self, length: int, offsets: Tensor) -> Columns:
+        """Make room for prompts of `length` columns, of which each source's first `offsets` are padding."""
+        self.prompt, self.offsets = length, offsets if bool(offsets.any()) else None
+        keys = self._key_positions()
+        visible = None if self.offsets is None else (keys >= self.offsets[:, None])[:, None, None]
+        return Columns(torch.arange(length), keys, visible, self.offsets)
+
+    def step(self) -> Columns:
+        """Make room for one more column of every row."""
+        own = torch.arange(self.rows).expand(len(self.history), -1)
+        self.history = torch.cat((self.history, own[:, :, None]), 2)
+        keys = self._key_positions()
+        now = torch.full((self.rows,), self.prompt + self.steps - 1)
+        return Columns(now, keys, self._visible(keys), self.offsets)
+
+    def _key_positions(self) -> Tensor:
+        """[S]: the prompt's columns are a position each, later ones W to a position."""
+        column = torch.arange(self.caches[0].capacity(self.prompt + self.steps * self.rows) if self.caches else 0)
+        return torch.where(column < self.prompt, column, self.prompt + (column - self.prompt) // self.rows)
+
+    def _visible(self, keys: Tensor) -> Tensor | None:
+        if self.rows == 1 and self.offsets is None:
+            return None
+        sources = len(self.history)
+        visible = torch.ones(sources, self.rows, len(keys), dtype=torch.bool)
+        written = (self.history[..., None] == torch.arange(self.rows)).flatten(2)
+        visible[:, :, self.prompt : self.prompt + written.shape[2]] = written
+        if self.offsets is not None:
+            visible &= (keys >= self.offsets[:, None])[:, None]
+        return visible[:, None]
+
+    def gather(self, sources: Tensor, parents: Tensor) -> None:
+        """Row w of source n becomes what row parents[n, w] of source sources[n] was. int64 [N'], [N', W]."""
+        if not torch.equal(sources, torch.arange(len(self.history))):
+            for cache in self.caches:
+                cache.select(sources)
+            self.offsets = None if self.offsets is None else self.offsets.index_select(0, sources)
+        self.history = self.history[sources[:, None], parents]
 
 
 def padded(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:

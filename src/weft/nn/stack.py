@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from weft.nn import position as pos
 from weft.nn.attention import Angles
 from weft.nn.block import Block, Memory
-from weft.nn.cache import KeyValueCache
+from weft.nn.cache import Columns, KeyValueCache
 from weft.nn.dropout import Dropout
 from weft.nn.norm import build_norm
 from weft.spec import config as c
@@ -50,19 +50,21 @@ class TransformerStack(nn.Module):
         self._sinusoids: Tensor | None = None
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, memory: list[Memory] | None = None,
-                memory_mask: Tensor | None = None, caches: list[KeyValueCache] | None = None, start: int = 0,
-                offsets: Tensor | None = None, trace: Trace | None = None) -> Tensor:
-        """Embeddings x [B, T, D] at columns start.. -> hidden [B, T, D].
+                memory_mask: Tensor | None = None, caches: list[KeyValueCache] | None = None,
+                columns: Columns | None = None, trace: Trace | None = None) -> Tensor:
+        """Embeddings x [B, T, D] -> hidden [B, T, D].
 
         lengths: int [B], valid columns of each row, padded on the right; None if all are.
-        offsets: int [B], columns of padding on the left of each row; a row's position 0 is its column `offset`.
-        memory: per block, cross-attention keys and values [N, K, S, E]; row r of B looks at r // (B / N).
+        memory: per block, cross-attention keys and values [B, K, S, E].
+        caches, columns: what was read before, and where x stands after it; without them x is all there is.
         """
-        columns = torch.arange(start, start + x.shape[1], device=x.device)
-        positions = columns if offsets is None else (columns - offsets[:, None]).clamp_(min=0)
+        if columns is None:
+            everything = torch.arange(x.shape[1], device=x.device)
+            visible = None if lengths is None else (everything < lengths[:, None])[:, None, None]
+            columns = Columns(everything, everything, visible)
+        positions = columns.positions()
         x = self.embed_positions(x, positions, trace)
-        keys = start + x.shape[1]
-        mask = self.mask(columns, caches[0].capacity(keys) if caches else keys, lengths, offsets, x.dtype)
+        mask = self.mask(columns, x.dtype)
         angles = self._angles(positions)
         for layer, block in enumerate(self.blocks):
             x = block(x, mask, angles, memory[layer] if memory else None, memory_mask,
@@ -101,41 +103,36 @@ class TransformerStack(nn.Module):
         cos, sin = pos.rotary_angles(self.stack.position.base, size, positions)
         return (cos, sin) if positions.dim() == 1 else (cos[:, None], sin[:, None])
 
-    def mask(self, columns: Tensor, keys: int, lengths: Tensor | None, offsets: Tensor | None, dtype: torch.dtype
-             ) -> Tensor | None:
+    def mask(self, columns: Columns, dtype: torch.dtype) -> Tensor | None:
         """Additive mask that broadcasts to [B, H, T, S], or None where every query sees every key."""
-        bias = self._bias(columns, keys)
-        forbidden = self._forbidden(columns, keys, lengths, offsets)
+        distance = columns.keys - columns.queries[:, None]  # [T, S]
+        bias = self._bias(distance)
+        forbidden = self._forbidden(distance, columns.visible)
         if forbidden is None:
             return None if bias is None else bias.to(dtype)
         bias = torch.zeros(1, dtype=dtype) if bias is None else bias.to(dtype)
         return torch.where(forbidden, torch.finfo(dtype).min, bias)
 
-    def _forbidden(self, columns: Tensor, keys: int, lengths: Tensor | None, offsets: Tensor | None) -> Tensor | None:
+    def _forbidden(self, distance: Tensor, visible: Tensor | None) -> Tensor | None:
         """bool, True where a query must not look; broadcasts to [B, 1, T, S]."""
-        key = torch.arange(keys, device=columns.device)
-        distance = key - columns[:, None]  # [T, S]
         window = self.stack.attention.window
         rules = []
-        if self.causal and (len(columns) > 1 or keys > int(columns[-1]) + 1):
+        if self.causal and bool((distance > 0).any()):
             rules.append((distance > 0)[None, None])
         if window is not None:
             rules.append((distance <= -window if self.causal else distance.abs() >= window)[None, None])
-        if lengths is not None:
-            rules.append((key >= lengths[:, None])[:, None, None])
-        if offsets is not None:
-            rules.append((key < offsets[:, None])[:, None, None])
+        if visible is not None:
+            rules.append(~visible)
         return functools.reduce(torch.logical_or, rules) if rules else None
 
-    def _bias(self, columns: Tensor, keys: int) -> Tensor | None:
-        """What positions add to attention scores, [1, H, T, S]."""
+    def _bias(self, distance: Tensor) -> Tensor | None:
+        """What positions add to attention scores, [1, H, T, S], from distances [T, S] of keys to queries."""
         position = self.stack.position
-        distance = torch.arange(keys, device=columns.device) - columns[:, None]
         if isinstance(position, c.RelativeBias):
             bucket = pos.relative_bucket(distance, position, self.causal)
             return self.relative_bias.weight[bucket].permute(2, 0, 1)[None]
         if isinstance(position, c.ALiBi):
-            slopes = pos.alibi_slopes(self.stack.attention.heads).to(columns.device)
+            slopes = pos.alibi_slopes(self.stack.attention.heads).to(distance.device)
             return (-distance.abs() * slopes[:, None, None])[None]
         return None
 

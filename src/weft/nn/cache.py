@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 STEPS = 16
 """Steps that buffers grow by, in whole vectors of 32 columns, over which softmax is several times as fast on a CPU."""
 

@@ -15,6 +15,7 @@ from weft.nn.dropout import Dropout
 from weft.nn.linear import Linear, PackedLinear
 from weft.nn.norm import build_norm
 from weft.nn.position import rotate
+from weft.nn.softmax import softmax
 from weft.spec import config as c
 from weft.spec.trace import Trace
 
@@ -94,4 +95,4 @@ class Attention(nn.Module):
         scores = queries @ keys.transpose(-1, -2)  # [B, H, T, S]
         if self.soft_cap is not None:
             scores = self.soft_cap * torch.tanh(scores / self.soft_cap)
-        return torch.softmax(scores if mask is None else scores + mask, -1)
+        return softmax(scores if mask is None else scores.add_(mask))

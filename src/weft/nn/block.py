@@ -39,7 +39,7 @@ class Block(nn.Module):
         """x [B, T, D]; masks broadcast to [B, H, T, S]; memory: cross-attention keys and values [B, K, S, E]."""
         if self.parallel:
             y = self.self_attention_norm(x)
-            return x + self.dropout(self.self_attention(y, mask, angles, cache, trace) + self.feed_forward(y))
+            return self.dropout(self.self_attention(y, mask, angles, cache, trace) + self.feed_forward(y), x)
         x = self._residual("self_attention", x, lambda y: self.self_attention(y, mask, angles, cache, trace))
         if memory is not None:
             x = self._residual("cross_attention", x, lambda y: self.cross_attention.look(y, *memory, memory_mask, trace))
@@ -51,8 +51,8 @@ class Block(nn.Module):
     def _residual(self, part: str, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         norm = getattr(self, f"{part}_norm")
         if self.placement == "post":
-            return norm(x + self.dropout(sublayer(x)))
+            return norm(self.dropout(sublayer(x), x))
         y = sublayer(norm(x))
         if self.placement == "sandwich":
             y = getattr(self, f"{part}_output_norm")(y)
-        return x + self.dropout(y)
+        return self.dropout(y, x)

@@ -22,6 +22,8 @@ class FlatParameters:
         self.gradient = torch.zeros_like(self.master)
         self.mixed = compute_dtype != torch.float32
         self.compute = self.master.to(compute_dtype) if self.mixed else self.master
+        self._empty = True
+        """Whether no gradient has been collected since the last `zero_gradient`."""
         self._fresh = torch.zeros_like(self.compute) if self.mixed else self.gradient
         for (_, parameter), value, gradient in zip(
                 named, self.views(self.compute), self.views(self._fresh), strict=True):
@@ -36,11 +38,17 @@ class FlatParameters:
     def collect(self) -> None:
         """After a backward pass: add its gradients to the float32 sum."""
         if self.mixed:
-            self.gradient += self._fresh
+            if self._empty:
+                self.gradient.copy_(self._fresh)
+            else:
+                self.gradient += self._fresh
             self._fresh.zero_()
+        self._empty = False
 
     def zero_gradient(self) -> None:
-        self.gradient.zero_()
+        self._empty = True
+        if not self.mixed:
+            self.gradient.zero_()
 
     def publish(self) -> None:
         """After an optimiser step: let the module compute with the new values."""

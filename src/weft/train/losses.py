@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 16 << 20
-"""Logits a chunk holds, 32 MB in bfloat16: smaller ones spend more on adding up the weight gradient."""
+CHUNK_ELEMENTS = 8 << 20
+"""Logits a chunk holds, 16 MB in bfloat16: smaller ones spend more on adding up the weight gradient, larger ones
+leave the cache."""
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
@@ -23,7 +24,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
                 ) -> Tensor:
         vocabulary = weight.shape[0]
         hidden_gradient = torch.empty_like(hidden)
-        weight_gradient = torch.zeros_like(weight, dtype=torch.float32)
+        weight_gradient = None
         bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
         total = torch.zeros((), dtype=torch.float64)
         step = max(1, min(len(hidden), CHUNK_ELEMENTS // vocabulary))
@@ -37,9 +38,16 @@ class _HeadCrossEntropy(torch.autograd.Function):
                 chunk += bias
             total += _loss_to_gradient(chunk, mean_logits[rows], targets[rows], smoothing)
             torch.matmul(chunk, weight, out=hidden_gradient[rows])
-            weight_gradient += chunk.t() @ hidden[rows]
+            part = chunk.t() @ hidden[rows]
+            weight_gradient = part.float() if weight_gradient is None else weight_gradient.add_(part)
             if bias_gradient is not None:
                 bias_gradient += chunk.sum(0, dtype=torch.float32)
+        if smoothing:  # the same for every logit, so it need not be written into the chunks
+            each = smoothing / vocabulary
+            hidden_gradient -= each * weight.sum(0, dtype=torch.float32)
+            weight_gradient -= each * hidden.sum(0, dtype=torch.float32)
+            if bias_gradient is not None:
+                bias_gradient -= each * len(hidden)
         ctx.save_for_backward(hidden_gradient, weight_gradient.to(weight.dtype),
                               None if bias_gradient is None else bias_gradient.to(weight.dtype))
         return total.float()
@@ -60,18 +68,16 @@ def _mean_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _loss_to_gradient(logits: Tensor, mean_logit: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Turn logits [N, V] in place into d loss / d logits; returns the summed loss.
+    """Turn logits [N, V] in place into d loss / d logits but for -smoothing / V; returns the summed loss.
 
     loss = -(1 - smoothing) log p(target) - smoothing * mean over V of log p (Szegedy et al. 2016, as in
     torch.nn.functional.cross_entropy); its gradient is p - smoothing / V - (1 - smoothing) at the target.
     """
-    vocabulary, column = logits.shape[1], targets[:, None]
+    column = targets[:, None]
     target_logit = logits.gather(1, column).float()
     torch.softmax(logits, 1, out=logits)
     log_p = logits.gather(1, column).float().clamp_(min=1e-37).log_()
     losses = -(log_p + smoothing * (mean_logit - target_logit))
-    if smoothing:
-        logits.sub_(smoothing / vocabulary)
     at_target = (torch.arange(len(targets)), targets)
     logits.index_put_(at_target, logits.new_tensor(smoothing - 1.0), accumulate=True)
     return losses.sum(dtype=torch.float64)

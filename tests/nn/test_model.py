@@ -11,6 +11,7 @@ import torch
 from tests.marian import random_marian, weft_model
 from weft.backends.torch import TorchRunner
 from weft.families import rnn, transformer
+from weft.nn.cache import padded
 from weft.nn.model import Model
 from weft.spec import config as c
 from weft.spec.parameters import count, parameters
@@ -127,6 +128,25 @@ def test_best_is_the_top_of_the_logits(model: Model) -> None:
     order = np.argsort(-log_probs, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(best.tokens, order)
     np.testing.assert_allclose(best.log_probs, np.take_along_axis(log_probs, order, 1), atol=1e-5)
+
+
+def test_packed_equals_padded(model: Model) -> None:
+    """Hidden states and gradients of the valid positions, with and without the padding's part in the computation."""
+    rng = np.random.default_rng(2)
+    source, source_lengths = (None, None) if model.config.encoder is None else padded(rows(rng, [5, 1, 9, 9]), 0)
+    target, lengths = padded(rows(rng, [3, 7, 1, 4]), 0)
+    whole = model(source, source_lengths, target)
+    valid = whole[torch.arange(7) < lengths[:, None]]
+    probe = torch.randn(valid.shape, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for hidden in (valid, model.forward_packed(source, source_lengths, target, lengths)):
+        torch.testing.assert_close(hidden, valid, atol=2e-5, rtol=1e-4)
+        model.zero_grad()
+        (hidden * probe).sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, atol=2e-4, rtol=1e-3, msg=lambda text, n=name: f"{n}: {text}")
 
 
 def test_trace_changes_nothing_and_weights_sum_to_one(model: Model) -> None:

@@ -14,6 +14,7 @@ from weft.nn.cache import KeyValueCache
 from weft.nn.dropout import Dropout
 from weft.nn.linear import Linear, PackedLinear
 from weft.nn.norm import build_norm
+from weft.nn.packing import Packing
 from weft.nn.position import rotate
 from weft.nn.softmax import softmax
 from weft.spec import config as c
@@ -51,30 +52,34 @@ class Attention(nn.Module):
         self._fused = PackedLinear(torch.cat([part.weight for part in parts]), bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, angles: Angles | None = None,
-                cache: KeyValueCache | None = None, trace: Trace | None = None) -> Tensor:
-        """Self-attention. x [B, T, D]; mask broadcasts to [B, H, T, S] -> [B, T, D]."""
+                cache: KeyValueCache | None = None, trace: Trace | None = None, packing: Packing | None = None
+                ) -> Tensor:
+        """Self-attention. x [B, T, D], or [N, D] if packed; mask broadcasts to [B, H, T, S] -> like x."""
         if self._fused is not None and not self.training:
             sizes = [self.query.out_features, self.key.out_features, self.value.out_features]
             queries, keys, values = self._fused(x).split(sizes, -1)
         else:
             queries, keys, values = self.query(x), self.key(x), self.value(x)
-        queries = self._heads(queries, self.query_norm, angles)
-        keys, values = self._heads(keys, self.key_norm, angles), self._heads(values)
+        queries = self._heads(queries, packing, self.query_norm, angles)
+        keys, values = self._heads(keys, packing, self.key_norm, angles), self._heads(values, packing)
         if cache is not None:
             keys, values = cache.append(keys, values)
-        return self._attend(queries, keys, values, mask, trace)
+        return self._attend(queries, keys, values, mask, trace, packing)
 
-    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def project_memory(self, memory: Tensor, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of an encoder's output [B, S, D] -> two of [B, K, S, E], contiguous for many steps."""
-        keys = self._heads(self.key(memory), self.key_norm)
-        return keys.contiguous(), self._heads(self.value(memory)).contiguous()
+        keys = self._heads(self.key(memory), packing, self.key_norm)
+        return keys.contiguous(), self._heads(self.value(memory), packing).contiguous()
 
-    def look(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trace: Trace | None = None) -> Tensor:
-        """Cross-attention. x [B, T, D] over what `project_memory` gave -> [B, T, D]."""
-        return self._attend(self._heads(self.query(x), self.query_norm), keys, values, mask, trace)
+    def look(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trace: Trace | None = None,
+             packing: Packing | None = None) -> Tensor:
+        """Cross-attention. x [B, T, D], or [N, D] if packed, over what `project_memory` gave -> like x."""
+        queries = self._heads(self.query(x), packing, self.query_norm)
+        return self._attend(queries, keys, values, mask, trace, packing)
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trace: Trace | None) -> Tensor:
-        """queries [B, H, T, E] over keys and values [B, K, S, E] -> [B, T, D]."""
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trace: Trace | None,
+                packing: Packing | None) -> Tensor:
+        """queries [B, H, T, E] over keys and values [B, K, S, E] -> [B, T, D] or [N, D]."""
         if self.key_value_heads < self.heads:
             repeats = self.heads // self.key_value_heads
             keys, values = keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1)
@@ -82,11 +87,15 @@ class Attention(nn.Module):
         if trace is not None:
             trace.add(f"{self.name}.weights", weights)
         mixed = self.dropout(weights) @ values  # [B, H, T, E]
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        return self.output(packing.merge(mixed) if packing else mixed.transpose(1, 2).flatten(2))
 
-    def _heads(self, x: Tensor, norm: nn.Module | None = None, angles: Angles | None = None) -> Tensor:
-        """[B, T, heads * E] -> [B, heads, T, E], normed and turned where asked for."""
-        x = x.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+    def _heads(self, x: Tensor, packing: Packing | None = None, norm: nn.Module | None = None,
+               angles: Angles | None = None) -> Tensor:
+        """[B, T, heads * E], or [N, heads * E] if packed -> [B, heads, T, E], normed and turned where asked for."""
+        if packing is not None:
+            x = packing.split(x, x.shape[-1] // self.head_size)
+        else:
+            x = x.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
         if norm is not None:
             x = norm(x)
         return rotate(x, *angles) if angles else x

@@ -11,6 +11,7 @@ from weft.nn.cache import KeyValueCache
 from weft.nn.dropout import Dropout
 from weft.nn.feed_forward import FeedForward
 from weft.nn.norm import build_norm
+from weft.nn.packing import Packing
 from weft.spec import config as c
 from weft.spec.trace import Trace
 
@@ -35,14 +36,18 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, angles: Angles | None = None, memory: Memory | None = None,
                 memory_mask: Tensor | None = None, cache: KeyValueCache | None = None,
-                trace: Trace | None = None) -> Tensor:
-        """x [B, T, D]; masks broadcast to [B, H, T, S]; memory: cross-attention keys and values [B, K, S, E]."""
+                trace: Trace | None = None, packing: Packing | None = None) -> Tensor:
+        """x [B, T, D], or [N, D] if packed; masks broadcast to [B, H, T, S].
+
+        memory: cross-attention keys and values [B, K, S, E].
+        """
         if self.parallel:
             y = self.self_attention_norm(x)
-            return self.dropout(self.self_attention(y, mask, angles, cache, trace) + self.feed_forward(y), x)
-        x = self._residual("self_attention", x, lambda y: self.self_attention(y, mask, angles, cache, trace))
+            return self.dropout(self.self_attention(y, mask, angles, cache, trace, packing) + self.feed_forward(y), x)
+        x = self._residual("self_attention", x, lambda y: self.self_attention(y, mask, angles, cache, trace, packing))
         if memory is not None:
-            x = self._residual("cross_attention", x, lambda y: self.cross_attention.look(y, *memory, memory_mask, trace))
+            x = self._residual("cross_attention", x,
+                               lambda y: self.cross_attention.look(y, *memory, memory_mask, trace, packing))
         x = self._residual("feed_forward", x, self.feed_forward)
         if trace is not None:
             trace.add(f"{self.name}.hidden", x)

@@ -1,15 +1,35 @@
 """Dropout (Srivastava et al. 2014) whose random bits cost little on a CPU.
 
-torch draws a double per element through bernoulli_, one after another. Here its generator only seeds a faster one
-(SFC64), once a mask, and each element takes 8 bits of that: the drop probability is a multiple of 1/256, and the
-scale is exact for it. Below 1/16 it takes 16 bits.
+torch draws a double per element through bernoulli_, one after another. Here each element takes 8 bits of a faster
+generator (SFC64): the drop probability is a multiple of 1/256, and the scale is exact for it. Below 1/16 it takes 16
+bits.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
+
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def dropout_bits(seed: int) -> Iterator[None]:
+    """Within it, masks made in this thread depend on `seed` only. Without it, torch's generator seeds each mask."""
+    _local.source = np.random.Generator(np.random.SFC64(seed))
+    try:
+        yield
+    finally:
+        _local.source = None
+
+
+def _source() -> np.random.Generator:
+    return getattr(_local, "source", None) or np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
 
 
 def dropout_mask(shape: torch.Size, probability: float, like: Tensor) -> Tensor:
@@ -17,8 +37,7 @@ def dropout_mask(shape: torch.Size, probability: float, like: Tensor) -> Tensor:
     count, dtype = shape.numel(), torch.int8 if probability >= 1 / 16 else torch.int16
     levels = 1 << 8 * dtype.itemsize
     dropped = round(probability * levels)
-    source = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
-    words = source.integers(1 << 64, size=-(-count * dtype.itemsize // 8), dtype=np.uint64)
+    words = _source().integers(1 << 64, size=-(-count * dtype.itemsize // 8), dtype=np.uint64)
     bits = torch.from_numpy(words.view(np.int64)).view(dtype)[:count]
     mask = torch.empty(count, dtype=like.dtype, device=like.device)
     torch.ge(bits, dropped - levels // 2, out=mask)

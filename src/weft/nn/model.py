@@ -16,6 +16,7 @@ from weft.nn.dropout import Dropout
 from weft.nn.embedding import embed
 from weft.nn.feed_forward import FeedForward
 from weft.nn.linear import Linear, PackedLinear
+from weft.nn.packing import Packing
 from weft.nn.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentMemory
 from weft.nn.stack import Table, TransformerStack, padding_mask
 from weft.spec import config as c
@@ -77,6 +78,10 @@ class Model(nn.Module):
         self._tie()
         _check(self, parameters(config))
 
+    @property
+    def is_recurrent(self) -> bool:
+        return isinstance(self.config.decoder, c.RecurrentStack)
+
     def _tie(self) -> None:
         sharing = self.config.embedding.sharing
         if sharing in ("all", "inputs"):
@@ -124,17 +129,32 @@ class Model(nn.Module):
         keys_values, mask = (memory.keys_values, memory.mask) if memory else (None, None)
         return self.decoder(x, None, keys_values, mask, trace=trace)
 
-    def encode(self, source: Tensor, lengths: Tensor | None = None, trace: Trace | None = None) -> Memory:
+    def forward_packed(self, source: Tensor | None, source_lengths: Tensor | None, target: Tensor,
+                       target_lengths: Tensor) -> Tensor:
+        """As `forward`, but only the N valid target positions, row after row: [N, D]. For training: padding takes
+        no part in anything but the products inside attention."""
+        packing = Packing(target_lengths, target.shape[1])
+        if not isinstance(self.decoder, TransformerStack):
+            return packing.pack(self(source, source_lengths, target))
+        memory = None
+        if source is not None and source_lengths is not None:
+            memory = self.encode(source, source_lengths, packing=Packing(source_lengths, source.shape[1]))
+        keys_values, mask = (memory.keys_values, memory.mask) if isinstance(memory, TransformerMemory) else (None, None)
+        x = self.embed(self.target_embedding, packing.pack(target))
+        return self.decoder(x, None, keys_values, mask, packing=packing)
+
+    def encode(self, source: Tensor, lengths: Tensor | None = None, trace: Trace | None = None,
+               packing: Packing | None = None) -> Memory:
         """source ids [B, S] -> what the decoder needs of it."""
-        x = self.embed(self.source_embedding, source)
+        x = self.embed(self.source_embedding, packing.pack(source) if packing else source)
         if isinstance(self.encoder, RecurrentEncoder):
             lengths = torch.full((len(source),), source.shape[1]) if lengths is None else lengths
             mask = torch.zeros(source.shape, dtype=x.dtype)
             mask = mask.masked_fill(torch.arange(source.shape[1]) >= lengths[:, None], torch.finfo(x.dtype).min)
             return self.decoder.remember(*self.encoder(x, lengths, trace), mask)
         padding = padding_mask(lengths, source.shape[1], x.dtype)
-        hidden = self.encoder(x, None if padding is None else lengths, trace=trace)
-        keys_values = [block.cross_attention.project_memory(hidden) for block in self.decoder.blocks]
+        hidden = self.encoder(x, None if padding is None else lengths, trace=trace, packing=packing)
+        keys_values = [block.cross_attention.project_memory(hidden, packing) for block in self.decoder.blocks]
         return TransformerMemory(keys_values, padding)
 
     def embed(self, table: Table, ids: Tensor) -> Tensor:

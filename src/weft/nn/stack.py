@@ -17,6 +17,7 @@ from weft.nn.block import Block, Memory
 from weft.nn.cache import Columns, KeyValueCache
 from weft.nn.dropout import Dropout
 from weft.nn.norm import build_norm
+from weft.nn.packing import Packing
 from weft.spec import config as c
 from weft.spec.trace import Trace
 
@@ -51,24 +52,25 @@ class TransformerStack(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, memory: list[Memory] | None = None,
                 memory_mask: Tensor | None = None, caches: list[KeyValueCache] | None = None,
-                columns: Columns | None = None, trace: Trace | None = None) -> Tensor:
-        """Embeddings x [B, T, D] -> hidden [B, T, D].
+                columns: Columns | None = None, trace: Trace | None = None, packing: Packing | None = None) -> Tensor:
+        """Embeddings x [B, T, D], or [N, D] if packed -> hidden, like x.
 
-        lengths: int [B], valid columns of each row, padded on the right; None if all are.
+        lengths: int [B], valid columns of each row, padded on the right; None if all are, or if no column that
+        matters can see the others.
         memory: per block, cross-attention keys and values [B, K, S, E].
         caches, columns: what was read before, and where x stands after it; without them x is all there is.
         """
         if columns is None:
-            everything = torch.arange(x.shape[1], device=x.device)
+            everything = torch.arange(packing.size if packing else x.shape[1], device=x.device)
             visible = None if lengths is None else (everything < lengths[:, None])[:, None, None]
             columns = Columns(everything, everything, visible)
         positions = columns.positions()
-        x = self.embed_positions(x, positions, trace)
+        x = self.embed_positions(x, packing.positions if packing else positions, trace)
         mask = self.mask(columns, x.dtype)
         angles = self._angles(positions)
         for layer, block in enumerate(self.blocks):
             x = block(x, mask, angles, memory[layer] if memory else None, memory_mask,
-                      caches[layer] if caches else None, trace)
+                      caches[layer] if caches else None, trace, packing)
         if self.stack.final_norm:
             x = self.final_norm(x)
         if trace is not None:
@@ -76,7 +78,7 @@ class TransformerStack(nn.Module):
         return x
 
     def embed_positions(self, x: Tensor, positions: Tensor, trace: Trace | None = None) -> Tensor:
-        """Add what positions [T] or [B, T] add to embeddings x [B, T, D]; embedding norm and dropout."""
+        """Add what positions [T] or [B, T] (packed: [N]) add to embeddings x; embedding norm and dropout."""
         position = self.stack.position
         if isinstance(position, c.Sinusoidal):
             x = x + self._sinusoidal_rows(int(positions.max()) + 1, x)[positions]

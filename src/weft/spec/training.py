@@ -42,7 +42,8 @@ class TrainingOptions:
     width: int | None = _option(None, "model width D")
     heads: int | None = _option(None, "attention heads")
     feed_forward: int | None = _option(None, "feed-forward size F")
-    placement: str = _option("post", "norms after (post) or before (pre) each sub-layer", choices=("post", "pre"))
+    placement: str | None = _option(None, "norms after (post) or before (pre) each sub-layer; default: by size",
+                                  choices=("post", "pre"))
     cell: str = _option("gru", "recurrent cell: gru or lstm", choices=("gru", "lstm"))
     bridge: str = _option("bahdanau", "recurrent models: sutskever, cho, bahdanau or luong",
                           choices=("sutskever", "cho", "bahdanau", "luong"))

@@ -15,28 +15,26 @@ from weft.tasks import Encoded
 @dataclass
 class Batch:
     """source int64 [B, S], source_lengths [B]; inputs [B, T] (start token, then all but the last target);
-    targets [N], the valid target tokens of all rows, N = tokens; valid: their index in [B * T], None if all are."""
+    lengths [B] of them; targets [N], the valid target tokens of all rows, N = tokens."""
 
     source: Tensor
     source_lengths: Tensor
     inputs: Tensor
+    lengths: Tensor
     targets: Tensor
-    valid: Tensor | None
 
     @property
     def tokens(self) -> int:
         return len(self.targets)
 
-    def flatten(self, hidden: Tensor) -> Tensor:
-        """hidden [B, T, D] -> those of valid targets, [N, D]."""
-        rows = hidden.flatten(0, 1)
-        return rows if self.valid is None else rows.index_select(0, self.valid)
+    @property
+    def for_model(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What Model.forward_packed takes."""
+        return self.source, self.source_lengths, self.inputs, self.lengths
 
 
 def make_batch(examples: Encoded, rows: list[int], special: SpecialTokens) -> Batch:
     source, source_lengths = padded([examples.sources[i] for i in rows], special.pad)
     inputs, lengths = padded([[special.start, *examples.targets[i]] for i in rows], special.pad)
-    outputs, _ = padded([[*examples.targets[i], special.eos] for i in rows], special.pad)
-    valid = (torch.arange(inputs.shape[1]) < lengths[:, None]).flatten().nonzero()[:, 0]
-    everything = len(valid) == inputs.numel()
-    return Batch(source, source_lengths, inputs, outputs.flatten()[valid], None if everything else valid)
+    targets = torch.tensor([token for i in rows for token in (*examples.targets[i], special.eos)], dtype=torch.int64)
+    return Batch(source, source_lengths, inputs, lengths, targets)

@@ -6,8 +6,13 @@ In float32 they are one tensor. Gradients of small batches add up in float32.
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class FlatParameters:
@@ -24,11 +29,22 @@ class FlatParameters:
         self.compute = self.master.to(compute_dtype) if self.mixed else self.master
         self._empty = True
         """Whether no gradient has been collected since the last `zero_gradient`."""
-        self._fresh = torch.zeros_like(self.compute) if self.mixed else self.gradient
-        for (_, parameter), value, gradient in zip(
-                named, self.views(self.compute), self.views(self._fresh), strict=True):
-            parameter.data = value
-            parameter.grad = gradient
+        self._fresh: list[Tensor] = []
+        """Where each module's backward passes add up their gradients."""
+        self._attach(module, torch.zeros_like(self.compute) if self.mixed else self.gradient)
+
+    def _attach(self, module: nn.Module, gradient: Tensor) -> None:
+        parameters = dict(module.named_parameters())
+        for name, value, part in zip(self.names, self.views(self.compute), self.views(gradient), strict=True):
+            parameters[name].data = value
+            parameters[name].grad = part
+        self._fresh.append(gradient)
+
+    def replicate(self, module: Module) -> Module:
+        """A copy of `module` with the same weights in memory and gradients of its own."""
+        replica = copy.deepcopy(module)
+        self._attach(replica, torch.zeros_like(self.compute))
+        return replica
 
     def views(self, flat: Tensor) -> list[Tensor]:
         """`flat` cut into one view per parameter."""
@@ -36,14 +52,17 @@ class FlatParameters:
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def collect(self) -> None:
-        """After a backward pass: add its gradients to the float32 sum."""
-        if self.mixed:
-            if self._empty:
-                self.gradient.copy_(self._fresh)
+        """After a backward pass of every module: add their gradients, in order, to the float32 sum."""
+        for fresh in self._fresh:
+            if fresh is self.gradient:
+                pass
+            elif self._empty and self.mixed:
+                self.gradient.copy_(fresh)
+                fresh.zero_()
             else:
-                self.gradient += self._fresh
-            self._fresh.zero_()
-        self._empty = False
+                self.gradient += fresh
+                fresh.zero_()
+            self._empty = False
 
     def zero_gradient(self) -> None:
         self._empty = True

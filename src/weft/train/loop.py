@@ -30,8 +30,8 @@ from weft.train.checkpoint import load_state, save_state
 from weft.train.finish import write_bundle
 from weft.train.flat import FlatParameters
 from weft.train.logs import MetricsLog
-from weft.train.losses import head_cross_entropy
 from weft.train.optimiser import Adam
+from weft.train.replicas import Replicas, replica_count
 from weft.train.run import Run, open_run
 from weft.train.schedule import learning_rate_factor
 from weft.train.validation import Validator
@@ -91,6 +91,8 @@ class Trainer:
         self.model.set_dropout(run.options.dropout or 0.0, run.options.attention_dropout,
                                run.options.activation_dropout)
         self.flat = FlatParameters(self.model, dtype)
+        threads = torch.get_num_threads()
+        self.replicas = Replicas(self.model, self.flat, threads, replica_count(self.model, threads))
         self.adam = Adam(self.flat, run.options)
         self.average = Average(self.flat.master, run.options.ema or 0.0, run.options.average)
         self.validator = Validator(run, dtype, self._batches(run.validation.lengths, 0, self._validation_batch))
@@ -124,7 +126,7 @@ class Trainer:
         yield from self._finish(reason)
 
     def _updates(self) -> Iterator[list[Batch]]:
-        """The rest of the present epoch, as lists of `accumulate` small batches."""
+        """The rest of the present epoch, as lists of small batches."""
         groups = self._epoch_batches(self.at.epoch)
         while self.at.batch < len(groups):
             rows = groups[self.at.batch]
@@ -137,7 +139,7 @@ class Trainer:
 
     def _update(self, batches: list[Batch]) -> Iterator[t.TrainingEvent]:
         tokens = sum(batch.tokens for batch in batches)
-        loss = sum(self._backward(batch) for batch in batches)
+        loss = self.replicas.backward(batches, self.options.label_smoothing)
         if not math.isfinite(loss):
             raise DivergedError(f"the loss of update {self.at.step + 1} is {loss}: training has diverged. Lower "
                                 f"--learning-rate (it is {self.options.learning_rate:g}) or lengthen --warmup "
@@ -156,15 +158,6 @@ class Trainer:
             yield self._checkpoint()
         elif time.monotonic() - self._saved > self.options.checkpoint_seconds:
             yield self._checkpoint()
-
-    def _backward(self, batch: Batch) -> float:
-        """Add the gradient of one small batch; returns its summed loss."""
-        hidden = self.model(batch.source, batch.source_lengths, batch.inputs)
-        loss = head_cross_entropy(batch.flatten(hidden), self.model.head.weight, self.model.head.bias, batch.targets,
-                                  self.options.label_smoothing)
-        loss.backward()
-        self.flat.collect()
-        return float(loss.detach())
 
     # ------------------------------------------------------------ how far, and when
 
@@ -221,8 +214,8 @@ class Trainer:
         return [rows.tolist() for rows in groups]
 
     def _cut(self, rows: list[int]) -> list[Batch]:
-        """One update's examples as `accumulate` small batches of about equal size."""
-        parts = min(self.options.accumulate or 1, len(rows))
+        """One update's examples as small batches of about equal size, `accumulate` for each replica."""
+        parts = min((self.options.accumulate or 1) * len(self.replicas.models), len(rows))
         size = -(-len(rows) // parts)
         return [make_batch(self.run.train, rows[start : start + size], self.run.config.special)
                 for start in range(0, len(rows), size)]

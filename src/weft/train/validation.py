@@ -33,9 +33,8 @@ class Validator:
         """Nats a target token, end-of-sequence included, without label smoothing."""
         total, tokens = 0.0, 0
         for batch in self.batches:
-            hidden = self.model(batch.source, batch.source_lengths, batch.inputs)
-            log_p = head_log_likelihood(batch.flatten(hidden), self.model.head.weight, self.model.head.bias,
-                                        batch.targets)
+            hidden = self.model.forward_packed(*batch.for_model)
+            log_p = head_log_likelihood(hidden, self.model.head.weight, self.model.head.bias, batch.targets)
             total -= float(log_p.sum(dtype=torch.float64))
             tokens += batch.tokens
         return total / max(tokens, 1)

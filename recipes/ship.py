@@ -33,7 +33,7 @@ def main() -> None:
 
     def save(metrics: dict[str, object]) -> None:
         card = bundle_card(bundle.config, options, metrics, name=arguments.out.name,
-                           seconds=60 * (options.minutes or 0), step=finished["step"])
+                           seconds=60 * (options.minutes or 0), step=finished["step"], bytes_each=2)
         save_bundle(arguments.out, bundle.config, bundle.weights(), bundle.tokenizer_json, bundle.generation, card,
                     task=bundle.task, store="float16")
 

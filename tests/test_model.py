@@ -63,6 +63,11 @@ def test_stream(model: weft.Model) -> None:
     assert any(isinstance(event, StepEvent) for event in model.stream("one.", beams=3, max_new_tokens=4))
 
 
+def test_stream_of_a_blank_text_has_no_tokens(model: weft.Model) -> None:
+    (event,) = model.stream(" ")
+    assert event.hypotheses[0].tokens == ()
+
+
 def test_long_input_is_split_or_refused(model: weft.Model) -> None:
     text = "one two three four. five six seven! eight nine zero? " * 3
     model.notices.clear()

@@ -20,8 +20,8 @@ _LEFT_OUT = ("out", "overwrite", "log_every", "checkpoint_seconds", "tensorboard
 
 
 def bundle_card(config: ModelConfig, options: TrainingOptions, metrics: Mapping[str, object], *, name: str,
-                seconds: float, step: int, limits: str = LIMITS) -> str:
-    """Markdown. metrics: label (with its signature) -> value."""
+                seconds: float, step: int, bytes_each: int = 4, limits: str = LIMITS) -> str:
+    """Markdown. metrics: label (with its signature) -> value. bytes_each: of a stored weight."""
     stack = config.decoder.type
     named = replace(options, data=_names(options.data), validation=_names(options.validation))
     recipe = "\n".join(f"{key} = {_toml(value)}" for key, value in asdict(named).items()
@@ -29,7 +29,8 @@ def bundle_card(config: ModelConfig, options: TrainingOptions, metrics: Mapping[
     rows = "\n".join(f"| {label.replace('|', '&#124;')} | {value} |" for label, value in metrics.items())
     return f"""# {name}
 
-Task: {options.task}. Model: {config.kind}, {stack}, of {count(config):,} parameters, vocabulary {config.vocabulary:,}.
+Task: {options.task}. Model: {config.kind}, {stack}, of {count(config):,} parameters, vocabulary {config.vocabulary:,};
+{count(config) * bytes_each / 1e6:,.1f} MB of weights.
 Trained with Weft, {datetime.date.today().isoformat()}, in {seconds / 60:.0f} minutes; weights of update {step:,}.
 
 ## Data

@@ -99,10 +99,14 @@ class Model:
     def stream(self, text: str | Ids, **options: Any) -> Iterator[GenerationEvent]:
         """Events of one input as they happen: TokenEvent (with the text it adds), then FinishedEvent.
 
-        Greedy unless options say otherwise; with beams above 1, StepEvents instead of TokenEvents.
+        Greedy unless options say otherwise; with beams above 1, StepEvents instead of TokenEvents. A blank text has no
+        tokens.
         """
         chosen = self.options(**({"beams": 1, "n_best": 1} | options))
         self._needs_encoder()
+        if isinstance(text, str) and not text.strip():
+            yield FinishedEvent(0, (Hypothesis((), (), 0.0, True),))
+            return
         source = self._source(text)
         self._check_window(0, source, "")
         decoder = StreamDecoder(self.tokenizer)

@@ -89,6 +89,8 @@ def test_lines_stream_before_the_input_ends(tiny_bundle: Path) -> None:
     (["train"], "no training data: name at least one file"),
     (["train", "a.tsv", "--minutes", "2", "--steps", "3"], "minutes and steps contradict each other"),
     (["train", "a.tsv", "--dropout", "1.5"], "dropout is 1.5; it must be 0 to below 1"),
+    (["train", "a.tsv", "--family", "rnn", "--heads", "4"], "heads: a recurrent model has none"),
+    (["train", "a.toml", "b.tsv"], "a.toml, b.tsv: a recipe (.toml) stands alone"),
     (["train", "a.tsv", "--task", "translat"], "unknown task 'translat'. Did you mean 'translate'?"),
     (["train", "a.tsv", "--steps", "-1"], "steps is -1; it must be above 0"),
     (["train", "PAIRS", "--steps", "1", "--size", "smal", "--out", "FOLDER/x"], "unknown size 'smal'. Did you mean 'small'?"),
@@ -175,10 +177,10 @@ def test_evaluate(weft, tiny_bundle: Path, tmp_path: Path) -> None:
 def test_recipe_flags_and_another_run(weft, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.tsv", toy_pairs(60))
     recipe = tmp_path / "r.toml"
-    recipe.write_text('data = ["pairs.tsv"]\nsize = "tiny"\nsteps = 3\nwidth = 16\nlayers = 1\nheads = 2\nsamples = 0\n')
+    recipe.write_text('data = "pairs.tsv"\nsize = "tiny"\nsteps = 3\nwidth = 16\nlayers = 1\nheads = 2\nsamples = 0\n')
     command = ["train", recipe, "--data-root", tmp_path, "--out", tmp_path / "out", "--threads", 1]
     status, _, err = weft(*command)
-    assert status == 0 and "steps after update 3" in err and (tmp_path / "out" / "manifest.json").exists()
+    assert status == 0 and "all updates are done, after update 3" in err and (tmp_path / "out" / "manifest.json").exists()
     assert "already finished after update 3" in weft(*command)[2]
     status, _, err = weft(*command, "--width", 32)
     assert status == 2 and "holds another run: width 16 there, 32 here" in err and "--overwrite" in err

@@ -44,7 +44,8 @@ def weights(folder: str | Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("options", [
     {"family": "transformer", "size": "tiny", "dropout": 0.0, "steps": 500, "precision": "fp32"},
-    {"family": "rnn", "size": "tiny", "bridge": "bahdanau", "width": 64, "feed_forward": 64, "steps": 400, "dropout": 0.0},
+    {"family": "rnn", "heads": None, "size": "tiny", "bridge": "bahdanau", "width": 64, "feed_forward": 64, "steps": 400,
+     "dropout": 0.0},
 ], ids=["transformer", "rnn"])
 def test_learns_a_small_language(pairs: str, tmp_path: Path, options: dict) -> None:
     out = tmp_path / "out"
@@ -62,8 +63,8 @@ def test_learns_a_small_language(pairs: str, tmp_path: Path, options: dict) -> N
 
 @pytest.mark.parametrize("extra", [
     {"precision": "fp32", "accumulate": 3},
-    {"precision": "bf16", "average": 3, "validate_every": 7},
-    {"precision": "fp32", "family": "rnn", "bridge": "luong", "cell": "lstm", "schedule": "inverse_sqrt"},
+    {"precision": "bf16", "average": 3, "validate_every": 7, "bpe_dropout": 0.2, "threads": 2},
+    {"precision": "fp32", "family": "rnn", "heads": None, "bridge": "luong", "cell": "lstm", "schedule": "inverse_sqrt"},
 ], ids=["accumulated", "bf16-averaged", "rnn"])
 def test_killed_at_any_moment_and_started_again_is_bit_identical(pairs: str, tmp_path: Path, extra: dict) -> None:
     options = SMALL | {"data": (pairs,), "size": "tiny", "steps": 60, "dropout": 0.2, "checkpoint_seconds": 0.05,

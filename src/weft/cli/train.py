@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.cli.flags import Parser, add_flags, given
-from weft.errors import ConfigError, UnknownNameError
+from weft.errors import ConfigError, UnknownNameError, UsageError
 from weft.spec import training as t
 from weft.spec.tagged import from_dict
 
@@ -47,6 +47,8 @@ def read_options(flags: dict[str, Any]) -> t.TrainingOptions:
     """Flags, over a recipe if the one data file is a .toml. Raises ConfigError or UsageError."""
     data = flags.pop("data", ())
     recipe: dict[str, Any] = {}
+    if len(data) > 1 and any(name.endswith(".toml") for name in data):
+        raise UsageError(f"{', '.join(data)}: a recipe (.toml) stands alone; data files go into it, as data = [...]")
     if len(data) == 1 and data[0].endswith(".toml"):
         recipe, data = _read_recipe(Path(data[0])), ()
     values = recipe | flags | ({"data": list(data)} if data else {})
@@ -65,7 +67,8 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     for key in recipe:
         if key not in names:
             raise ConfigError(f"{path}: {UnknownNameError('key', key, names)}")
-    return recipe
+    return {key: [value] if key in ("data", "validation") and isinstance(value, str) else value
+            for key, value in recipe.items()}
 
 
 @contextmanager
@@ -107,11 +110,15 @@ def _validated(event: t.Validated) -> str:
                               for source, reference, output in event.samples)])
 
 
+_ENDS = {"minutes": "the time is up", "steps": "all updates are done,", "epochs": "all epochs are done,",
+         "patience": "no better loss for a while,", "interrupted": "stopped"}
+
+
 def _finished(event: t.Finished) -> str:
     score = "" if event.best_loss is None else f"; best validation loss {event.best_loss:.4f}" + (
         "" if event.best_bleu is None else f", BLEU {event.best_bleu:.1f}")
     after = " Give the same command to go on." if event.reason == "interrupted" else ""
-    return f"{event.reason} after update {event.step:,}{score}. The model is in {event.bundle}.{after}"
+    return f"{_ENDS.get(event.reason, event.reason)} after update {event.step:,}{score}. The model is in {event.bundle}.{after}"
 
 
 def _progress(event: t.Progress) -> str:

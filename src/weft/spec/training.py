@@ -55,6 +55,9 @@ class TrainingOptions:
     tokenizer: str = _option("metaspace_bpe", "kind: byte_bpe, metaspace_bpe, unigram, wordpiece, word, character")
     vocabulary: int | None = _option(None, "most tokens of the tokenizer, special ones included")
 
+    bpe_dropout: float = _option(0.0, "share of BPE merges left out in training, others each time: finer cuts of "
+                                      "words, for small data (after Provilkov et al. 2020; 0 to below 1)")
+
     batch_tokens: int | None = _option(None, "most target tokens of an update, padding included")
     accumulate: int | None = _option(None, "small batches an update is cut into; default: 1, more if memory is short")
     learning_rate: float | None = _option(None, "peak learning rate")
@@ -91,7 +94,8 @@ class TrainingOptions:
     def _problems(self) -> list[str]:
         lengths = [name for name in ("minutes", "steps", "epochs") if getattr(self, name) is not None]
         checks = [(len(lengths) <= 1, f"{' and '.join(lengths)} contradict each other; give one of them")]
-        for name in ("dropout", "attention_dropout", "activation_dropout", "label_smoothing", "ema"):
+        for name in ("dropout", "attention_dropout", "activation_dropout", "label_smoothing", "ema",
+                     "bpe_dropout"):
             value = getattr(self, name)
             checks.append((value is None or 0.0 <= value < 1.0, f"{name} is {value}; it must be 0 to below 1"))
         for name in ("minutes", "steps", "epochs", "layers", "width", "heads", "feed_forward", "vocabulary",
@@ -102,6 +106,9 @@ class TrainingOptions:
                      "warmup", "decoder_layers"):
             value = getattr(self, name)
             checks.append((value is None or value >= 0, f"{name} is {value}; it must be 0 or more"))
+        foreign = [name for name in ("heads", "decoder_layers") if getattr(self, name) is not None]
+        checks.append((self.family != "rnn" or not foreign,
+                       f"{' and '.join(foreign)}: a recurrent model has none; leave out, or use --family transformer"))
         checks.append((not (self.ema and self.average > 1), "ema and average contradict each other; give one of them"))
         return [message for good, message in checks if not good]
 

@@ -21,7 +21,9 @@ def write_bundle(run: Run, weights: dict[str, Tensor], at: Position, seconds: fl
     """Write the run's output folder as a bundle."""
     metrics: dict[str, object] = {"validation loss (nats a token)": round(at.best_loss, 4)}
     if at.best_bleu is not None:
-        metrics["validation BLEU (greedy, first sources)"] = round(at.best_bleu, 2)
+        count = min(run.options.validation_bleu, len(run.validation.sources))
+        signature = run.task.scores(["-"], ["-"])[0].signature
+        metrics[f"validation BLEU (greedy, first {count} sources; {signature})"] = round(at.best_bleu, 2)
     special = run.config.special
     banned = sorted({special.pad, special.unk, special.bos, special.start} - {special.eos})
     card = bundle_card(run.config, run.options, metrics, name=run.out.resolve().name, seconds=seconds,

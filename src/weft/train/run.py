@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from weft import data
@@ -29,6 +30,11 @@ from weft.train import plan
 FREE = ("overwrite", "log_every", "checkpoint_seconds", "tensorboard", "data_licence", "samples")
 
 
+MERGE_DRAWS = 8
+"""Draws of BPE merges an epoch, each for a part of the examples: one that lacks an early merge cuts every word apart,
+and an epoch of that unlearns the rest."""
+
+
 @dataclass
 class Run:
     """A prepared run. `asked` are the options as given, `options` as resolved."""
@@ -39,9 +45,26 @@ class Run:
     tokenizer: Tokenizer
     task: Task
     train: Encoded
+    train_pairs: list[Pair]
+    """The pairs behind `train`, where epochs cut their words anew; else empty."""
     validation: Encoded
     validation_pairs: list[Pair]
     notes: list[str]
+
+    def examples(self, epoch: int) -> Encoded:
+        """What an epoch trains on: with BPE dropout, other pieces of the same words each time."""
+        if not self.train_pairs:
+            return self.train
+        order = np.random.default_rng((self.options.seed, epoch)).permutation(len(self.train_pairs))
+        sources: list[list[int]] = [[]] * len(order)
+        targets = list(sources)
+        for draw in range(MERGE_DRAWS):
+            tokenizer = self.tokenizer.without_merges(self.options.bpe_dropout, f"{self.options.seed} {epoch} {draw}")
+            part = order[draw::MERGE_DRAWS].tolist()
+            cut = self.task.encode(tokenizer, [self.train_pairs[i] for i in part], self.config.special)
+            for index, source, target in zip(part, cut.sources, cut.targets, strict=True):
+                sources[index], targets[index] = source, target
+        return Encoded(sources, targets)
 
     @property
     def out(self) -> Path:
@@ -119,7 +142,9 @@ def _count_tokens(tokenizer: Tokenizer, pairs: Sequence[Pair], sample: int = 200
 def _encode(folder: Path, options: TrainingOptions, config: ModelConfig, tokenizer: Tokenizer, pairs: list[Pair],
             validation: list[Pair], notes: list[str]) -> Run:
     task = find_task(options.task)
-    train, dropped = _short_enough(task.encode(tokenizer, pairs, config.special), options.max_length)
+    whole = task.encode(tokenizer, pairs, config.special)
+    short = [i for i, pair in enumerate(whole.lengths) if pair.max() <= options.max_length]
+    train, dropped = whole.rows(short), len(pairs) - len(short)
     if dropped:
         notes.append(f"{dropped} of {len(pairs)} training pairs are longer than {options.max_length} tokens "
                      f"and are left out (--max-length)")
@@ -131,12 +156,9 @@ def _encode(folder: Path, options: TrainingOptions, config: ModelConfig, tokeniz
     kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= config.window.target]
     if not kept:
         raise DataError(f"none of {len(validation)} validation pairs fits the window of {config.window.target} tokens")
-    return Run(folder, options, config, tokenizer, task, train, encoded.rows(kept), [validation[i] for i in kept], notes)
-
-
-def _short_enough(encoded: Encoded, limit: int) -> tuple[Encoded, int]:
-    kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= limit]
-    return encoded.rows(kept), len(encoded.sources) - len(kept)
+    train_pairs = [pairs[i] for i in short] if options.bpe_dropout else []
+    return Run(folder, options, config, tokenizer, task, train, train_pairs, encoded.rows(kept),
+               [validation[i] for i in kept], notes)
 
 
 # ---------------------------------------------------------------- data

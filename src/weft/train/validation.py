@@ -42,7 +42,7 @@ class Validator:
     def translations(self, count: int) -> list[str]:
         """Greedy translations of the first `count` validation sources."""
         runner, sources = TorchRunner(self.model), self.run.validation.sources[:count]
-        options = GenerationOptions(max_new_tokens=self.run.options.max_length)
+        options = GenerationOptions()
         outputs = []
         for start in range(0, len(sources), 100):
             hypotheses = generate_batch(runner, sources[start : start + 100], options)

@@ -34,8 +34,7 @@ def test_texts_and_ids_mean_the_same(model: weft.Model) -> None:
     by_text, by_ids, by_both = model.generate([TEXTS[0], ids, [*ids, 3]], beams=4, max_new_tokens=20)
     assert by_text == by_ids == by_both
     assert by_text.text == model.tokenizer.decode(by_text.tokens)
-    assert len(by_text.log_probs) == len(by_text.tokens) + by_text.finished
-    assert by_text.logprobs is by_text.log_probs
+    assert len(by_text.logprobs) == len(by_text.tokens) + by_text.finished
 
 
 def test_scores_agree_with_logits(model: weft.Model) -> None:
@@ -45,7 +44,7 @@ def test_scores_agree_with_logits(model: weft.Model) -> None:
     logits = model.logits([source], [target[:-1]])[0].astype(np.float64)
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = log_probs[np.arange(len(target) - 1), target[1:]]
-    np.testing.assert_allclose(result.log_probs, expected, atol=1e-4)
+    np.testing.assert_allclose(result.logprobs, expected, atol=1e-4)
     assert result.score == pytest.approx(expected.sum(), abs=1e-3)
 
 

@@ -35,19 +35,15 @@ class Result:
     """One source's answer: the best hypothesis, and with n_best above 1 all of them in `alternatives`.
 
     tokens: generated ids, end-of-sequence left out. score: length-penalised log-probability (semantics 5).
-    log_probs: one for each generated token, end-of-sequence included.
+    logprobs: one for each generated token, end-of-sequence included.
     """
 
     text: str
     tokens: tuple[int, ...]
     score: float
-    log_probs: tuple[float, ...]
+    logprobs: tuple[float, ...]
     finished: bool
     alternatives: tuple[Result, ...] = ()
-
-    @property
-    def logprobs(self) -> tuple[float, ...]:
-        return self.log_probs
 
 
 class Model:
@@ -265,7 +261,7 @@ def _join(parts: list[Result], blank: str) -> Result:
     if len(parts) == 1:
         return parts[0]
     return Result(" ".join(part.text for part in parts), tuple(token for part in parts for token in part.tokens),
-                  sum(part.score for part in parts), tuple(p for part in parts for p in part.log_probs),
+                  sum(part.score for part in parts), tuple(p for part in parts for p in part.logprobs),
                   all(part.finished for part in parts))
 
 

@@ -113,7 +113,7 @@ def _log_probs(logits: Tensor, top: Tensor, ids: Tensor) -> Tensor:
     """float32 [R, k]: log-softmax of logits [R, V] at ids [R, k], where they are `top`. Overwrites the logits."""
     if logits.dtype == torch.float32:
         return torch.log_softmax(logits, 1).gather(1, ids)
-    # Plain exponentials are several times as fast as log_softmax in bfloat16, and rounding does not add up.
+    # As fast as log_softmax in bfloat16, whose result would be rounded; here the largest term, 1, is exact.
     total = logits.sub_(top[:, :1]).exp_().sum(1, keepdim=True, dtype=torch.float32)
     return top.float() - top[:, :1].float() - total.log_()
 
@@ -127,11 +127,20 @@ def _top_of_blocks(logits: Tensor, k: int, size: int = 128) -> tuple[Tensor, Ten
     if blocks <= 2 * k:
         return _top(logits, torch.arange(logits.shape[1]).expand_as(logits), k)
     body = logits[:, : blocks * size].view(-1, blocks, size)
-    _, chosen = _top(body.amax(2), torch.arange(blocks).expand(len(logits), -1), k)
+    _, chosen = _top(_block_maxima(body), torch.arange(blocks).expand(len(logits), -1), k)
     candidates = body.gather(1, chosen[:, :, None].expand(-1, -1, size)).flatten(1)
     ids = (chosen[:, :, None] * size + torch.arange(size)).flatten(1)
     rest = torch.arange(blocks * size, logits.shape[1]).expand(len(logits), -1)
     return _top(torch.cat((candidates, logits[:, blocks * size :]), 1), torch.cat((ids, rest), 1), k)
+
+
+def _block_maxima(blocks: Tensor) -> Tensor:
+    """[R, C, size] -> [R, C]. torch reduces bfloat16 number by number, but its bits as integers in whole vectors."""
+    if blocks.dtype != torch.bfloat16:
+        return blocks.amax(2)
+    bits = blocks.view(torch.int16)  # rise with the number if it is positive, fall with it if not
+    highest = bits.amax(2)
+    return torch.where(highest >= 0, highest, bits.amin(2)).view(torch.bfloat16)
 
 
 def _top(values: Tensor, ids: Tensor, k: int) -> tuple[Tensor, Tensor]:

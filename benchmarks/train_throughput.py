@@ -157,6 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     encoded = examples(options.data)
     work = batches(encoded)
+    peak = matrix_peak(torch.bfloat16)  # before the others are there
     context = multiprocessing.get_context("spawn")
     lines = {}
     for name in CONTESTANTS:
@@ -173,14 +174,13 @@ def main() -> None:
                 speeds[name].append(tokens / seconds)
     for line in lines.values():
         line.send([])
-    report(speeds, encoded, work)
+    report(speeds, encoded, work, peak)
 
 
-def report(speeds: dict[str, list[float]], encoded: Encoded, work: list[list[int]]) -> None:
+def report(speeds: dict[str, list[float]], encoded: Encoded, work: list[list[int]], peak: float) -> None:
     median = {name: statistics.median(values) for name, values in speeds.items()}
     plain = max(median["hugging face fp32"], median["hugging face bf16 autocast"])
     helped = max(plain, median["hugging face bf16, memory kept"])
-    peak = matrix_peak(torch.bfloat16)
     source, target = np.concatenate([encoded.lengths[rows] for rows in work]).sum(0).tolist()
     encoder = LAYERS * (4 * WIDTH**2 + 2 * WIDTH * FEED_FORWARD)
     decoder = LAYERS * (6 * WIDTH**2 + 2 * WIDTH * FEED_FORWARD)

@@ -70,6 +70,8 @@ class TrainingOptions:
     weight_decay: float = _option(0.0, "decoupled weight decay of matrices (Loshchilov and Hutter 2019)")
     clip: float = _option(1.0, "largest norm of the gradient; 0 is no limit")
     label_smoothing: float = _option(0.1, "share of the target probability spread over the vocabulary")
+    consistency: float = _option(0.0, "weight of R-Drop: two passes with other dropout must agree; twice the work, for "
+                                      "small data (Liang et al. 2021; 0 is none, 5 is usual)")
     ema: float | None = _option(None, "decay an update of an exponential moving average of the weights; 0 is none")
     average: int = _option(0, "average the weights of this many last validations; 0 or 1 is none")
     precision: str = _option("auto", "compute in fp32, bf16, or what is faster here (auto)",
@@ -102,7 +104,7 @@ class TrainingOptions:
                      "batch_tokens", "accumulate", "learning_rate", "validate_every", "threads", "max_length"):
             value = getattr(self, name)
             checks.append((value is None or value > 0, f"{name} is {value}; it must be above 0"))
-        for name in ("source_column", "target_column", "weight_decay", "clip", "average", "patience", "seed",
+        for name in ("source_column", "target_column", "weight_decay", "consistency", "clip", "average", "patience", "seed",
                      "warmup", "decoder_layers"):
             value = getattr(self, name)
             checks.append((value is None or value >= 0, f"{name} is {value}; it must be 0 or more"))

@@ -142,7 +142,7 @@ class Trainer:
 
     def _update(self, batches: list[Batch]) -> Iterator[t.TrainingEvent]:
         tokens = sum(batch.tokens for batch in batches)
-        loss = self.replicas.backward(batches, self.options.label_smoothing)
+        loss = self.replicas.backward(batches, self.options.label_smoothing, self.options.consistency)
         if not math.isfinite(loss):
             raise DivergedError(f"the loss of update {self.at.step + 1} is {loss}: training has diverged. Lower "
                                 f"--learning-rate (it is {self.options.learning_rate:g}) or lengthen --warmup "

@@ -93,6 +93,70 @@ def head_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targ
     return _HeadCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
 
 
+class _ConsistentCrossEntropy(torch.autograd.Function):
+    """As _HeadCrossEntropy, for two passes over the same tokens whose distributions are drawn together."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
+                smoothing: float, strength: float) -> Tensor:
+        hidden = (first, second)
+        gradients = [torch.empty_like(first), torch.empty_like(second)]
+        weight_gradient = torch.zeros_like(weight, dtype=torch.float32)
+        bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        total = torch.zeros((), dtype=torch.float64)
+        for rows in torch.arange(len(targets)).split(max(1, CHUNK_ELEMENTS // weight.shape[0])):
+            span = slice(int(rows[0]), int(rows[-1]) + 1)
+            logits = [torch.nn.functional.linear(part[span], weight, bias) for part in hidden]
+            for start in range(0, len(rows), _TOGETHER):
+                few = slice(start, start + _TOGETHER)
+                total += _consistent_gradient(logits[0][few], logits[1][few], targets[span][few], smoothing, strength)
+            for part, gradient, whole in zip(logits, gradients, hidden, strict=True):
+                torch.matmul(part, weight, out=gradient[span])
+                weight_gradient += part.t() @ whole[span]
+                if bias_gradient is not None:
+                    bias_gradient += part.sum(0, dtype=torch.float32)
+        ctx.save_for_backward(*gradients, weight_gradient.to(weight.dtype),
+                              None if bias_gradient is None else bias_gradient.to(weight.dtype))
+        return total.float()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scale = gradients[0]
+        return (*(None if part is None else part * scale.to(part.dtype) for part in ctx.saved_tensors), None, None, None)
+
+
+_TOGETHER = 64
+"""Rows of logits turned into gradients at a time: their many intermediate values then stay in cache."""
+
+
+def _consistent_gradient(first: Tensor, second: Tensor, targets: Tensor, smoothing: float, strength: float) -> Tensor:
+    """Turn two passes' logits [N, V] in place into gradients; returns the summed loss (see `consistent_cross_entropy`).
+
+    With d = log p - log q: KL(p|q) has the gradients p (d - KL) and q - p for the logits of p and q.
+    """
+    log_p, log_q = torch.log_softmax(first.float(), 1), torch.log_softmax(second.float(), 1)
+    p, q, d = log_p.exp(), log_q.exp(), log_p - log_q
+    forward, reverse = (p * d).sum(1, keepdim=True), -(q * d).sum(1, keepdim=True)
+    loss = strength / 4 * (forward + reverse).sum(dtype=torch.float64)
+    apart, each = p - q, smoothing / first.shape[1]
+    at_target = (torch.arange(len(targets)), targets)
+    for logits, log_x, x, toward in ((first, log_p, p, p * (d - forward) + apart),
+                                     (second, log_q, q, -q * (d + reverse) - apart)):
+        loss -= (0.5 * (1 - smoothing) * log_x[at_target] + 0.5 * each * log_x.sum(1)).sum(dtype=torch.float64)
+        gradient = (0.5 * (x - each)).add_(toward, alpha=strength / 4)
+        gradient[at_target] -= 0.5 * (1 - smoothing)
+        logits.copy_(gradient)
+    return loss
+
+
+def consistent_cross_entropy(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
+                             smoothing: float, strength: float) -> Tensor:
+    """R-Drop (Liang et al. 2021, equation 4, halved): for hidden states [N, D] of two passes with other dropout,
+    the mean of their cross-entropies and strength / 4 times KL(p|q) + KL(q|p), summed over N; a scalar, float32.
+    """
+    return _ConsistentCrossEntropy.apply(first, second, weight, bias, targets, smoothing, strength)
+
+
 def head_log_likelihood(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """float32 [N]: log p of each target; no gradient. For validation and scoring."""
     step = max(1, CHUNK_ELEMENTS // weight.shape[0])

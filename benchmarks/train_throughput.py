@@ -54,12 +54,12 @@ def examples(path: str | None, sentences: int = 6000) -> Encoded:
         tokenizer = Tokenizer.train("metaspace_bpe", (text for pair in pairs for text in pair), VOCABULARY)
         chosen = [pairs[i] for i in rng.choice(len(pairs), min(sentences, len(pairs)), replace=False)]
         sources = [[*ids, 3] for ids in tokenizer.encode_batch([source for source, _ in chosen])]
-        return Encoded(sources, tokenizer.encode_batch([target for _, target in chosen]))
+        return Encoded(data.Ragged(sources), data.Ragged(tokenizer.encode_batch([target for _, target in chosen])))
     rank = rng.integers(0, 10, sentences)
     noise = rng.integers(-1, 2, (2, sentences))
     lengths = [np.array(row)[rank] + noise[i] for i, row in enumerate(QUANTILES)]
     make = [[rng.integers(4, VOCABULARY, n).tolist() for n in row] for row in lengths]
-    return Encoded([[*row, 3] for row in make[0]], make[1])
+    return Encoded(data.Ragged([*row, 3] for row in make[0]), data.Ragged(make[1]))
 
 
 def batches(encoded: Encoded, budget: int = 4096) -> list[list[int]]:

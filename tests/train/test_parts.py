@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from weft.data import Ragged
 from weft.families import transformer
 from weft.nn.dropout import dropout_mask
 from weft.nn.embedding import embed
@@ -110,7 +111,7 @@ def test_replicas_side_by_side_equal_one_model(dtype: torch.dtype, tolerance: fl
         model = small_model()
         flat = FlatParameters(model, dtype)
         replicas = Replicas(model, flat, torch.get_num_threads(), count)
-        batches = [make_batch(Encoded(sources, targets), list(part), special) for part in parts]
+        batches = [make_batch(Encoded(Ragged(sources), Ragged(targets)), list(part), special) for part in parts]
         for _ in range(2):  # the second time as after an optimiser step
             flat.zero_gradient()
             loss = replicas.backward(batches, 0.1)
@@ -126,7 +127,7 @@ def test_dropout_of_replicas_depends_on_the_seed_only() -> None:
         torch.manual_seed(seed)
         model = small_model().set_dropout(0.5)
         replicas = Replicas(model, FlatParameters(model), torch.get_num_threads(), 2)
-        examples = Encoded([[5, 6, 3]] * 4, [[7, 8]] * 4)
+        examples = Encoded(Ragged([[5, 6, 3]] * 4), Ragged([[7, 8]] * 4))
         batches = [make_batch(examples, [i, i + 1], model.config.special) for i in (0, 2)]
         losses.append([replicas.backward(batches, 0.0) for _ in range(3)])
     assert losses[0] == losses[1] != losses[2]

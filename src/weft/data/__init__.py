@@ -1,7 +1,8 @@
 """Files to examples, examples to batches."""
 
 from weft.data.batching import batches
+from weft.data.ragged import Ragged
 from weft.data.readers import Pair, read_lines, read_pairs, require_examples, texts
 from weft.data.splits import hold_out
 
-__all__ = ["Pair", "batches", "hold_out", "read_lines", "read_pairs", "require_examples", "texts"]
+__all__ = ["Pair", "Ragged", "batches", "hold_out", "read_lines", "read_pairs", "require_examples", "texts"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -138,10 +139,10 @@ class Past:
         self.history = self.history[sources[:, None], parents]
 
 
-def padded(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[Sequence[int] | np.ndarray], value: int) -> tuple[Tensor, Tensor]:
     """Ragged ids to int64 [B, longest] filled with `value` on the right, and lengths int64 [B]."""
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-    ids = torch.full((len(rows), int(lengths.max()) if len(rows) else 0), value, dtype=torch.int64)
+    lengths = [len(row) for row in rows]
+    ids = np.full((len(rows), max(lengths, default=0)), value, dtype=np.int64)
     for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.as_tensor(row, dtype=torch.int64)
-    return ids, lengths
+        ids[index, : len(row)] = row
+    return torch.from_numpy(ids), torch.tensor(lengths, dtype=torch.int64)

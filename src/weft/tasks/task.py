@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from weft.data import Ragged
 from weft.metrics import Score
 from weft.spec.config import SpecialTokens
 from weft.text import Tokenizer
@@ -22,16 +23,15 @@ class Encoded:
     lengths: int64 [N, 2], source with eos, and target with its start token (or eos).
     """
 
-    sources: list[list[int]]
-    targets: list[list[int]]
+    sources: Ragged
+    targets: Ragged
 
     @property
     def lengths(self) -> np.ndarray:
-        pairs = [(len(source), len(target) + 1) for source, target in zip(self.sources, self.targets, strict=True)]
-        return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return np.stack((self.sources.lengths, self.targets.lengths + 1), 1)
 
     def rows(self, kept: Sequence[int]) -> Encoded:
-        return Encoded([self.sources[i] for i in kept], [self.targets[i] for i in kept])
+        return Encoded(self.sources.take(kept), self.targets.take(kept))
 
 
 class Task(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +36,7 @@ class Batch:
 
 def make_batch(examples: Encoded, rows: list[int], special: SpecialTokens) -> Batch:
     source, source_lengths = padded([examples.sources[i] for i in rows], special.pad)
-    inputs, lengths = padded([[special.start, *examples.targets[i]] for i in rows], special.pad)
-    targets = torch.tensor([token for i in rows for token in (*examples.targets[i], special.eos)], dtype=torch.int64)
-    return Batch(source, source_lengths, inputs, lengths, targets)
+    targets = [examples.targets[i] for i in rows]
+    inputs, lengths = padded([np.concatenate(([special.start], target)) for target in targets], special.pad)
+    flat = np.concatenate([part for target in targets for part in (target, [special.eos])])
+    return Batch(source, source_lengths, inputs, lengths, torch.from_numpy(flat.astype(np.int64)))

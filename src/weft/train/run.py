@@ -56,15 +56,15 @@ class Run:
         if not self.train_pairs:
             return self.train
         order = np.random.default_rng((self.options.seed, epoch)).permutation(len(self.train_pairs))
-        sources: list[list[int]] = [[]] * len(order)
-        targets = list(sources)
+        sources: list[np.ndarray] = []
+        targets: list[np.ndarray] = []
         for draw in range(MERGE_DRAWS):
             tokenizer = self.tokenizer.without_merges(self.options.bpe_dropout, f"{self.options.seed} {epoch} {draw}")
             part = order[draw::MERGE_DRAWS].tolist()
             cut = self.task.encode(tokenizer, [self.train_pairs[i] for i in part], self.config.special)
-            for index, source, target in zip(part, cut.sources, cut.targets, strict=True):
-                sources[index], targets[index] = source, target
-        return Encoded(sources, targets)
+            sources += cut.sources
+            targets += cut.targets
+        return Encoded(data.Ragged(sources), data.Ragged(targets))
 
     @property
     def out(self) -> Path:

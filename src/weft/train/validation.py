@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -41,7 +43,8 @@ class Validator:
 
     def translations(self, count: int) -> list[str]:
         """Greedy translations of the first `count` validation sources."""
-        runner, sources = TorchRunner(self.model), self.run.validation.sources[:count]
+        runner = TorchRunner(self.model)
+        sources = [row.tolist() for row in itertools.islice(self.run.validation.sources, count)]
         options = GenerationOptions()
         outputs = []
         for start in range(0, len(sources), 100):

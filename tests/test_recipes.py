@@ -25,6 +25,13 @@ def test_recipe_is_valid(path: Path) -> None:
     assert options.data and options.validation
 
 
+def test_a_length_flag_replaces_the_recipes() -> None:
+    path = (str(FOLDER / "multi30k.en-fr.toml"),)
+    assert read_options({"data": path}).steps == 8500
+    options = read_options({"data": path, "minutes": 30.0})
+    assert (options.minutes, options.steps) == (30.0, None)
+
+
 def test_the_papers_recipe() -> None:
     """Vaswani et al. 2017, sections 5.3 and 5.4, and table 3."""
     base = read_options({"data": (str(FOLDER / "wmt14.en-de.base.toml"),)})

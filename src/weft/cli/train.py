@@ -43,6 +43,10 @@ def run(argv: list[str]) -> int:
     return 0
 
 
+_LENGTHS = ("minutes", "steps", "epochs")
+"""Ways to say how long a run is: a flag replaces whichever the recipe has."""
+
+
 def read_options(flags: dict[str, Any]) -> t.TrainingOptions:
     """Flags, over a recipe if the one data file is a .toml. Raises ConfigError or UsageError."""
     data = flags.pop("data", ())
@@ -51,6 +55,8 @@ def read_options(flags: dict[str, Any]) -> t.TrainingOptions:
         raise UsageError(f"{', '.join(data)}: a recipe (.toml) stands alone; data files go into it, as data = [...]")
     if len(data) == 1 and data[0].endswith(".toml"):
         recipe, data = _read_recipe(Path(data[0])), ()
+    if any(name in flags for name in _LENGTHS):
+        recipe = {key: value for key, value in recipe.items() if key not in _LENGTHS}
     values = recipe | flags | ({"data": list(data)} if data else {})
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     return from_dict(t.TrainingOptions, values, "options")

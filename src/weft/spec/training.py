@@ -48,7 +48,7 @@ class TrainingOptions:
     bridge: str = _option("bahdanau", "recurrent models: sutskever, cho, bahdanau or luong",
                           choices=("sutskever", "cho", "bahdanau", "luong"))
     bidirectional: bool = _option(True, "recurrent encoder reads both ways")
-    dropout: float | None = _option(None, "drop probability after embeddings and sub-layers (0 to below 1)")
+    dropout: float | None = _option(None, "drop probability after embeddings and sub-layers (0 to below 1), to the nearest 256th")
     attention_dropout: float = _option(0.0, "drop probability of attention weights")
     activation_dropout: float = _option(0.0, "drop probability inside the feed-forward part")
 

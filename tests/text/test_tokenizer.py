@@ -22,19 +22,6 @@ TRAINED = {kind: Tokenizer.train(kind, TEXTS, SIZES[kind]) for kind in KINDS}
 LOSSLESS = [kind for kind in KINDS if TRAINED[kind].lossless]
 
 
-@pytest.mark.parametrize("kind", ["byte_bpe", "metaspace_bpe"])
-def test_without_merges_cuts_finer_into_the_same_ids(kind: str) -> None:
-    texts = ["the cat sat on the mat", "a cat and a hat that sat", "that mat is flat"] * 20
-    whole = Tokenizer.train(kind, texts, 300)
-    cut, again, other = (whole.without_merges(0.3, seed) for seed in (1, 1, 2))
-    assert [cut.encode(text) for text in texts] == [again.encode(text) for text in texts]
-    assert cut.encode_batch(texts) != other.encode_batch(texts)
-    assert sum(map(len, cut.encode_batch(texts))) > sum(map(len, whole.encode_batch(texts)))
-    assert [whole.decode(cut.encode(text)) for text in texts] == texts
-    with pytest.raises(TokenizerError, match="a word tokenizer has no merges to leave out"):
-        Tokenizer.train("word", texts, 300).without_merges(0.3, 1)
-
-
 def test_the_lossless_kinds() -> None:
     assert LOSSLESS == ["byte_bpe", "metaspace_bpe", "unigram"]
 

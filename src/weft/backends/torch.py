@@ -67,9 +67,9 @@ class TorchRunner:
         else:
             hidden = self._advance(ids.view(-1, self._copies), self._past.step())
         hidden = hidden.reshape(len(ids), -1)
-        if best is None:
-            return self.model.head(hidden).float().numpy()
         logits = self.model.head(hidden)
+        if best is None:
+            return logits.float().numpy()
         if len(banned):
             logits.index_fill_(1, torch.as_tensor(list(banned)), -torch.inf)
         return _best(logits, best)
@@ -87,9 +87,9 @@ class TorchRunner:
             self._state = tuple(part.index_select(0, index) for part in self._state)
             self._memory = self._memory.rows(index)
             return
-        sources, before = index[:: self._copies] // self._copies, len(self._past.history)
-        self._past.gather(sources, (index % self._copies).view(-1, self._copies))
-        if self._memory is not None and not torch.equal(sources, torch.arange(before)):
+        sources = index[:: self._copies] // self._copies
+        moved = self._past.gather(sources, (index % self._copies).view(-1, self._copies))
+        if self._memory is not None and moved:
             self._memory = self._memory.rows(sources)
 
     @torch.inference_mode()

@@ -87,13 +87,12 @@ class Past:
 
     def __init__(self, layers: int, sources: int, rows: int) -> None:
         self.caches = [KeyValueCache(-(-STEPS * rows // 32) * 32) for _ in range(layers)]
-        self.rows, self.prompt, self.offsets = rows, 0, None
+        self.rows = rows
+        self.prompt = 0
+        """Columns of the prompts, padded on the left to one length."""
+        self.offsets: Tensor | None = None
         self.history = torch.empty(sources, rows, 0, dtype=torch.int64)
         """[N, W, steps]: which row wrote each step of each row's history."""
-
-    prompt: int
-    """Columns of the prompts, padded on the left to one length."""
-    offsets: Tensor | None
 
     @property
     def steps(self) -> int:
@@ -130,13 +129,17 @@ class Past:
             visible &= (keys >= self.offsets[:, None])[:, None]
         return visible[:, None]
 
-    def gather(self, sources: Tensor, parents: Tensor) -> None:
-        """Row w of source n becomes what row parents[n, w] of source sources[n] was. int64 [N'], [N', W]."""
-        if not torch.equal(sources, torch.arange(len(self.history))):
+    def gather(self, sources: Tensor, parents: Tensor) -> bool:
+        """Row w of source n becomes what row parents[n, w] of source sources[n] was. int64 [N'], [N', W].
+
+        Returns whether any source is another than before."""
+        moved = not torch.equal(sources, torch.arange(len(self.history)))
+        if moved:
             for cache in self.caches:
                 cache.select(sources)
             self.offsets = None if self.offsets is None else self.offsets.index_select(0, sources)
         self.history = self.history[sources[:, None], parents]
+        return moved
 
 
 def padded(rows: Sequence[Sequence[int] | np.ndarray], value: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,6 @@ from weft.nn.linear import Linear
 from weft.spec import config as c
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
     "relu": functional.relu,
     "gelu": functional.gelu,
     "gelu_tanh": partial(functional.gelu, approximate="tanh"),
@@ -27,7 +26,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, config: c.FeedForward) -> None:
         super().__init__()
         relu = config.activation == "relu" and not config.gated
-        self.activation = ACTIVATIONS["none" if relu else config.activation]
+        self.activation = nn.Identity() if relu else ACTIVATIONS[config.activation]
         self.up = Linear(width, config.size, config.bias, relu=relu)
         self.gate = Linear(width, config.size, config.bias) if config.gated else None
         self.down = Linear(config.size, width, config.bias)

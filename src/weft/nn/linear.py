@@ -7,6 +7,7 @@ twice as fast in float32 on CPUs where torch's other library leaves AVX-512 off 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ _ROWS = 128
 """Rows of input that packed weights are laid out for; others are computed all the same."""
 
 
+@cache
 def _has_onednn(dtype: torch.dtype) -> bool:
     operators = torch.ops.mkldnn
     if not torch.backends.mkldnn.is_available() or not hasattr(operators, "_linear_pointwise"):
@@ -34,7 +36,7 @@ class PackedLinear:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, relu: bool = False) -> None:
         self.bias, self.relu = None if bias is None else bias.detach().clone(), relu
-        self.packed = _has_onednn(weight.dtype)
+        self.packed = weight.device.type == "cpu" and _has_onednn(weight.dtype)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS) if self.packed \
             else weight.detach().clone()
 

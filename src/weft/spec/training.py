@@ -48,15 +48,12 @@ class TrainingOptions:
     bridge: str = _option("bahdanau", "recurrent models: sutskever, cho, bahdanau or luong",
                           choices=("sutskever", "cho", "bahdanau", "luong"))
     bidirectional: bool = _option(True, "recurrent encoder reads both ways")
-    dropout: float | None = _option(None, "drop probability after embeddings and sub-layers (0 to below 1), to the nearest 256th")
+    dropout: float | None = _option(None, "drop probability after embeddings and sub-layers, in steps of 1/256")
     attention_dropout: float = _option(0.0, "drop probability of attention weights")
     activation_dropout: float = _option(0.0, "drop probability inside the feed-forward part")
 
     tokenizer: str = _option("metaspace_bpe", "kind: byte_bpe, metaspace_bpe, unigram, wordpiece, word, character")
     vocabulary: int | None = _option(None, "most tokens of the tokenizer, special ones included")
-
-    bpe_dropout: float = _option(0.0, "share of BPE merges left out in training, others each time: finer cuts of "
-                                      "words, for small data (after Provilkov et al. 2020; 0 to below 1)")
 
     batch_tokens: int | None = _option(None, "most target tokens of an update, padding included")
     accumulate: int | None = _option(None, "small batches an update is cut into; default: 1, more if memory is short")
@@ -70,8 +67,6 @@ class TrainingOptions:
     weight_decay: float = _option(0.0, "decoupled weight decay of matrices (Loshchilov and Hutter 2019)")
     clip: float = _option(1.0, "largest norm of the gradient; 0 is no limit")
     label_smoothing: float = _option(0.1, "share of the target probability spread over the vocabulary")
-    consistency: float = _option(0.0, "weight of R-Drop: two passes with other dropout must agree; twice the work, for "
-                                      "small data (Liang et al. 2021; 0 is none, 5 is usual)")
     ema: float | None = _option(None, "decay an update of an exponential moving average of the weights; 0 is none")
     average: int = _option(0, "average the weights of this many last validations; 0 or 1 is none")
     precision: str = _option("auto", "compute in fp32, bf16, or what is faster here (auto)",
@@ -96,15 +91,14 @@ class TrainingOptions:
     def _problems(self) -> list[str]:
         lengths = [name for name in ("minutes", "steps", "epochs") if getattr(self, name) is not None]
         checks = [(len(lengths) <= 1, f"{' and '.join(lengths)} contradict each other; give one of them")]
-        for name in ("dropout", "attention_dropout", "activation_dropout", "label_smoothing", "ema",
-                     "bpe_dropout"):
+        for name in ("dropout", "attention_dropout", "activation_dropout", "label_smoothing", "ema"):
             value = getattr(self, name)
             checks.append((value is None or 0.0 <= value < 1.0, f"{name} is {value}; it must be 0 to below 1"))
         for name in ("minutes", "steps", "epochs", "layers", "width", "heads", "feed_forward", "vocabulary",
                      "batch_tokens", "accumulate", "learning_rate", "validate_every", "threads", "max_length"):
             value = getattr(self, name)
             checks.append((value is None or value > 0, f"{name} is {value}; it must be above 0"))
-        for name in ("source_column", "target_column", "weight_decay", "consistency", "clip", "average", "patience", "seed",
+        for name in ("source_column", "target_column", "weight_decay", "clip", "average", "patience", "seed",
                      "warmup", "decoder_layers"):
             value = getattr(self, name)
             checks.append((value is None or value >= 0, f"{name} is {value}; it must be 0 or more"))

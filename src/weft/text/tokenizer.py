@@ -9,7 +9,6 @@ import codecs
 import hashlib
 import json
 import os
-import random
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -82,19 +81,6 @@ class Tokenizer:
         """`sha256:` and 16 hex digits of the JSON with its keys sorted and white space left out."""
         canonical = json.dumps(json.loads(self.to_json()), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-    def without_merges(self, share: float, seed: int | str) -> Tokenizer:
-        """A BPE tokenizer that lacks this share of the merges, drawn by `seed`: it cuts words finer, into the same ids.
-
-        Trained on such cuts, another draw each epoch, a model learns what its pieces are made of: BPE-dropout
-        (Provilkov et al. 2020), drawn by merge instead of by occurrence. Raises TokenizerError if not BPE.
-        """
-        file = json.loads(self.to_json())
-        if file["model"]["type"] != "BPE":
-            raise TokenizerError(f"a {self.kind} tokenizer has no merges to leave out; byte_bpe and metaspace_bpe have")
-        merges, draw = file["model"]["merges"], random.Random(seed)
-        file["model"]["merges"] = [merge for merge in merges if draw.random() >= share]
-        return Tokenizer.from_json(json.dumps(file))
 
     # ------------------------------------------------------------ text and ids
 

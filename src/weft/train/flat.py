@@ -55,13 +55,12 @@ class FlatParameters:
         """After a backward pass of every module: add their gradients, in order, to the float32 sum."""
         for fresh in self._fresh:
             if fresh is self.gradient:
-                pass
-            elif self._empty and self.mixed:
+                continue
+            if self._empty and self.mixed:
                 self.gradient.copy_(fresh)
-                fresh.zero_()
             else:
                 self.gradient += fresh
-                fresh.zero_()
+            fresh.zero_()
             self._empty = False
 
     def zero_gradient(self) -> None:

@@ -24,7 +24,6 @@ from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Model
 from weft.spec import training as t
 from weft.spec.parameters import count
-from weft.tasks import Encoded
 from weft.train.averaging import Average
 from weft.train.batch import Batch, make_batch
 from weft.train.checkpoint import load_state, save_state
@@ -98,8 +97,6 @@ class Trainer:
         self.average = Average(self.flat.master, run.options.ema or 0.0, run.options.average)
         self.validator = Validator(run, dtype, self._batches(run.validation.lengths, 0, self._validation_batch))
         self.at = Position()
-        self.examples = run.train
-        """Of the present epoch."""
         self._target_tokens = int(run.train.lengths[:, 1].sum())
         self.log = MetricsLog(run.folder, run.options.tensorboard)
         self._saved = self._shown = time.monotonic()
@@ -129,8 +126,7 @@ class Trainer:
 
     def _updates(self) -> Iterator[list[Batch]]:
         """The rest of the present epoch, as lists of small batches."""
-        self.examples = self.run.examples(self.at.epoch)
-        groups = self._epoch_batches(self.examples, self.at.epoch)
+        groups = self._epoch_batches(self.at.epoch)
         while self.at.batch < len(groups):
             rows = groups[self.at.batch]
             self.at.batch += 1
@@ -142,7 +138,7 @@ class Trainer:
 
     def _update(self, batches: list[Batch]) -> Iterator[t.TrainingEvent]:
         tokens = sum(batch.tokens for batch in batches)
-        loss = self.replicas.backward(batches, self.options.label_smoothing, self.options.consistency)
+        loss = self.replicas.backward(batches, self.options.label_smoothing)
         if not math.isfinite(loss):
             raise DivergedError(f"the loss of update {self.at.step + 1} is {loss}: training has diverged. Lower "
                                 f"--learning-rate (it is {self.options.learning_rate:g}) or lengthen --warmup "
@@ -171,7 +167,7 @@ class Trainer:
         if self.options.steps is not None:
             return self.options.steps
         if self.options.epochs is not None:
-            return max(1, round(self.options.epochs * len(self._epoch_batches(self.run.train, 0))))
+            return max(1, round(self.options.epochs * len(self._epoch_batches(0))))
         return None
 
     def _progress(self) -> float:
@@ -212,15 +208,15 @@ class Trainer:
     def _validation_batch(self, rows: list[int]) -> Batch:
         return make_batch(self.run.validation, rows, self.run.config.special)
 
-    def _epoch_batches(self, examples: Encoded, epoch: int) -> list[list[int]]:
-        groups = data.batches(examples.lengths, self.options.batch_tokens or 4096, seed=self.options.seed, epoch=epoch)
+    def _epoch_batches(self, epoch: int) -> list[list[int]]:
+        groups = data.batches(self.run.train.lengths, self.options.batch_tokens or 4096, seed=self.options.seed, epoch=epoch)
         return [rows.tolist() for rows in groups]
 
     def _cut(self, rows: list[int]) -> list[Batch]:
         """One update's examples as small batches of about equal size, `accumulate` for each replica."""
         parts = min((self.options.accumulate or 1) * len(self.replicas.models), len(rows))
         size = -(-len(rows) // parts)
-        return [make_batch(self.examples, rows[start : start + size], self.run.config.special)
+        return [make_batch(self.run.train, rows[start : start + size], self.run.config.special)
                 for start in range(0, len(rows), size)]
 
     # ------------------------------------------------------------ events

@@ -16,7 +16,7 @@ from weft.nn.dropout import dropout_bits
 from weft.nn.model import Model
 from weft.train.batch import Batch
 from weft.train.flat import FlatParameters
-from weft.train.losses import consistent_cross_entropy, head_cross_entropy
+from weft.train.losses import head_cross_entropy
 
 
 class Replicas:
@@ -27,30 +27,28 @@ class Replicas:
         self.models: list[Model] = [model, *(flat.replicate(model) for _ in range(count - 1))]
         self._pool = ThreadPoolExecutor(max(1, count - 1), "weft-replica", torch.set_num_threads, (self.threads_each,))
 
-    def backward(self, batches: Sequence[Batch], smoothing: float, consistency: float = 0.0) -> float:
+    def backward(self, batches: Sequence[Batch], smoothing: float) -> float:
         """Add the gradients of all `batches` to the flat one; returns their summed loss."""
         seeds = torch.randint(1 << 62, (len(batches),)).tolist()
         total, count = 0.0, len(self.models)
         torch.set_num_threads(self.threads_each)
-        for start in range(0, len(batches), count):
-            work = list(zip(self.models, batches[start : start + count], seeds[start : start + count], strict=False))
-            others = [self._pool.submit(_backward, *item, smoothing, consistency) for item in work[1:]]
-            total += _backward(*work[0], smoothing, consistency)
-            total += sum(other.result() for other in others)
-            self.flat.collect()
-        torch.set_num_threads(self.threads)
+        try:
+            for start in range(0, len(batches), count):
+                work = list(zip(self.models, batches[start : start + count], seeds[start : start + count], strict=False))
+                others = [self._pool.submit(_backward, *item, smoothing) for item in work[1:]]
+                total += _backward(*work[0], smoothing)
+                total += sum(other.result() for other in others)
+                self.flat.collect()
+        finally:
+            torch.set_num_threads(self.threads)
         return total
 
 
-def _backward(model: Model, batch: Batch, seed: int, smoothing: float, consistency: float) -> float:
+def _backward(model: Model, batch: Batch, seed: int, smoothing: float) -> float:
     head = model.head.weight, model.head.bias
     with dropout_bits(seed):
         hidden = model.forward_packed(*batch.for_model)
-        again = model.forward_packed(*batch.for_model) if consistency else None
-    if again is None:
-        loss = head_cross_entropy(hidden, *head, batch.targets, smoothing)
-    else:
-        loss = consistent_cross_entropy(hidden, again, *head, batch.targets, smoothing, consistency)
+    loss = head_cross_entropy(hidden, *head, batch.targets, smoothing)
     loss.backward()
     return float(loss.detach())
 

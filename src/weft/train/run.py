@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from weft import data
@@ -30,11 +29,6 @@ from weft.train import plan
 FREE = ("overwrite", "log_every", "checkpoint_seconds", "tensorboard", "data_licence", "samples")
 
 
-MERGE_DRAWS = 8
-"""Draws of BPE merges an epoch, each for a part of the examples: one that lacks an early merge cuts every word apart,
-and an epoch of that unlearns the rest."""
-
-
 @dataclass
 class Run:
     """A prepared run. `asked` are the options as given, `options` as resolved."""
@@ -45,26 +39,9 @@ class Run:
     tokenizer: Tokenizer
     task: Task
     train: Encoded
-    train_pairs: list[Pair]
-    """The pairs behind `train`, where epochs cut their words anew; else empty."""
     validation: Encoded
     validation_pairs: list[Pair]
     notes: list[str]
-
-    def examples(self, epoch: int) -> Encoded:
-        """What an epoch trains on: with BPE dropout, other pieces of the same words each time."""
-        if not self.train_pairs:
-            return self.train
-        order = np.random.default_rng((self.options.seed, epoch)).permutation(len(self.train_pairs))
-        sources: list[np.ndarray] = []
-        targets: list[np.ndarray] = []
-        for draw in range(MERGE_DRAWS):
-            tokenizer = self.tokenizer.without_merges(self.options.bpe_dropout, f"{self.options.seed} {epoch} {draw}")
-            part = order[draw::MERGE_DRAWS].tolist()
-            cut = self.task.encode(tokenizer, [self.train_pairs[i] for i in part], self.config.special)
-            sources += cut.sources
-            targets += cut.targets
-        return Encoded(data.Ragged(sources), data.Ragged(targets))
 
     @property
     def out(self) -> Path:
@@ -156,8 +133,7 @@ def _encode(folder: Path, options: TrainingOptions, config: ModelConfig, tokeniz
     kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= config.window.target]
     if not kept:
         raise DataError(f"none of {len(validation)} validation pairs fits the window of {config.window.target} tokens")
-    train_pairs = [pairs[i] for i in short] if options.bpe_dropout else []
-    return Run(folder, options, config, tokenizer, task, train, train_pairs, encoded.rows(kept),
+    return Run(folder, options, config, tokenizer, task, train, encoded.rows(kept),
                [validation[i] for i in kept], notes)
 
 

@@ -22,7 +22,7 @@ _LEFT_OUT = ("out", "overwrite", "log_every", "checkpoint_seconds", "tensorboard
 def bundle_card(config: ModelConfig, options: TrainingOptions, metrics: Mapping[str, object], *, name: str,
                 seconds: float, step: int, bytes_each: int = 4, limits: str = LIMITS) -> str:
     """Markdown. metrics: label (with its signature) -> value. bytes_each: of a stored weight."""
-    stack = config.decoder.type
+    stack = (config.decoder or config.encoder).type  # type: ignore[union-attr]
     named = replace(options, data=_names(options.data), validation=_names(options.validation))
     recipe = "\n".join(f"{key} = {_toml(value)}" for key, value in asdict(named).items()
                        if key not in _LEFT_OUT and value is not None)

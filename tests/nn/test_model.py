@@ -51,6 +51,19 @@ def variants() -> dict[str, c.ModelConfig]:
         "decoder_only_rotary_parallel": change(decoder_only, position=c.Rotary(), placement="pre",
                                                residual="parallel", final_norm=True),
         "decoder_only_alibi": change(decoder_only, position=c.ALiBi()),
+        "decoder_only_alibi_rounded": change(decoder_only, position=c.ALiBi(0.5, rounded=True)),
+        "parallel_norms": change(decoder_only, placement="pre", residual="parallel_norms",
+                                 position=c.Rotary(dimension=2)),
+        "local_and_global": change(decoder_only, position=c.Rotary(scaling=c.LinearScaling(4.0)), placement="sandwich",
+                                   norm=c.RMSNorm(offset=1.0), attention=replace(attention, window=3, scale=0.3),
+                                   pattern=("local", "global"), local_position=c.Rotary(100.0)),
+        "llama3": change(decoder_only, position=c.Rotary(scaling=c.Llama3Scaling(8.0, 1.0, 4.0, 16)),
+                         attention=replace(attention, output_bias=False)),
+        "yarn": change(decoder_only, position=c.Rotary(scaling=c.YarnScaling(4.0, 8, 1.2))),
+        "learned_offset": change(position=c.Learned(2), first_norm=False, placement="pre"),
+        "sinusoidal_offset": change(position=c.Sinusoidal(layout="halves", inclusive=True, offset=2)),
+        "transformed_head": replace(base, head=c.LanguageModelHead(True, scale=0.5, transform=c.Transform(
+            "gelu", c.LayerNorm()))),
     }
     for bridge in rnn.BRIDGES:
         for cell in ("gru", "lstm"):

@@ -44,7 +44,7 @@ def test_rotation_depends_on_distance_only() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 1, 1, 1, 8)
     def score(at_q: int, at_k: int) -> float:
-        turned = [position.rotate(x, *position.rotary_angles(10000.0, 8, torch.tensor([at])))
+        turned = [position.rotate(x, *position.rotary_angles(c.Rotary(), 8, torch.tensor([at])))
                   for x, at in ((q, at_q), (k, at_k))]
         return float((turned[0] * turned[1]).sum())
     assert score(7, 3) == pytest.approx(score(104, 100), abs=1e-4)

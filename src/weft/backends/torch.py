@@ -78,7 +78,8 @@ class TorchRunner:
         """Feed ids [N, T] at `columns`; returns hidden [N, T, D]."""
         x = self.model.embed(self.model.target_embedding, ids)
         cross = (self._memory.keys_values, self._memory.mask) if self._memory else (None, None)
-        return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns)
+        return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns,
+                                  project=self.model.embedding_projection)
 
     @torch.inference_mode()
     def gather(self, rows: np.ndarray) -> None:
@@ -99,6 +100,19 @@ class TorchRunner:
         pad = self.model.config.special.pad
         encoder_input = (None, None) if source is None else padded(source, pad)
         return self.model.head(self.model(*encoder_input, *padded(target, pad), trace=trace)).float().numpy()
+
+
+    @torch.inference_mode()
+    def score(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None,
+              trace: Trace | None = None) -> np.ndarray:
+        """What the head says of whole texts, float32: [B, S, V] (language model), [B, S, labels] (tags), [B, labels]
+        (classes) or [B, D] (embedding); rows are padded on the right. types: kinds of segment (encoder-only)."""
+        ids, lengths = padded(rows, self.model.config.special.pad)
+        if self.model.config.kind == "encoder-only":
+            hidden = self.model.read(ids, lengths, trace, types=None if types is None else padded(types, 0)[0])
+        else:
+            hidden = self.model(None, None, ids, lengths, trace=trace)
+        return self.model.head.score(hidden, lengths).float().numpy()
 
 
 def _best(logits: Tensor, k: int) -> Best:

@@ -32,12 +32,13 @@ class Attention(nn.Module):
         self.heads = attention.heads
         self.key_value_heads = c.key_value_heads(attention)
         self.head_size = config.head_size(attention)
+        self.scale = self.head_size**-0.5 if attention.scale is None else attention.scale
         self.soft_cap = attention.soft_cap
         queries, keys = self.heads * self.head_size, self.key_value_heads * self.head_size
         self.query = Linear(config.width, queries, attention.bias)
         self.key = Linear(config.width, keys, attention.bias)
         self.value = Linear(config.width, keys, attention.bias)
-        self.output = Linear(queries, config.width, attention.bias)
+        self.output = Linear(queries, config.width, attention.bias if attention.output_bias is None else attention.output_bias)
         norm = attention.query_key_norm
         self.query_norm = build_norm(norm, self.head_size) if norm else None
         self.key_norm = build_norm(norm, self.head_size) if norm else None
@@ -83,7 +84,7 @@ class Attention(nn.Module):
         if self.key_value_heads < self.heads:
             repeats = self.heads // self.key_value_heads
             keys, values = keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1)
-        weights = self._weights(queries * self.head_size**-0.5, keys, mask)
+        weights = self._weights(queries if self.scale == 1.0 else queries * self.scale, keys, mask)
         if trace is not None:
             trace.add(f"{self.name}.weights", weights)
         mixed = self.dropout(weights) @ values  # [B, H, T, E]

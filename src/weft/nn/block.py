@@ -21,15 +21,17 @@ Memory = tuple[Tensor, Tensor]
 class Block(nn.Module):
     """Sub-layers with a residual around each; `placement` says where the norms stand."""
 
-    def __init__(self, config: c.ModelConfig, stack: c.TransformerStack, name: str, cross: bool) -> None:
+    def __init__(self, config: c.ModelConfig, stack: c.TransformerStack, name: str, cross: bool, normed: bool = True) -> None:
+        """normed: the self-attention has its norm."""
         super().__init__()
-        self.name, self.placement, self.parallel = name, stack.placement, stack.residual == "parallel"
+        self.name, self.placement, self.residual = name, stack.placement, stack.residual
         parts = ["self_attention", *(["cross_attention"] if cross else [])]
         for part in parts:
             self.add_module(part, Attention(config, stack.attention, f"{name}.{part}"))
         self.feed_forward = FeedForward(config.width, stack.feed_forward)
-        for part in [*parts, *([] if self.parallel else ["feed_forward"])]:
-            self.add_module(f"{part}_norm", build_norm(stack.norm, config.width))
+        for part in [*parts, *([] if self.residual == "parallel" else ["feed_forward"])]:
+            absent = part == "self_attention" and not normed
+            self.add_module(f"{part}_norm", nn.Identity() if absent else build_norm(stack.norm, config.width))
             if stack.placement == "sandwich":
                 self.add_module(f"{part}_output_norm", build_norm(stack.norm, config.width))
         self.dropout = Dropout()
@@ -41,14 +43,19 @@ class Block(nn.Module):
 
         memory: cross-attention keys and values [B, K, S, E].
         """
-        if self.parallel:
+        def attend(y: Tensor) -> Tensor:
+            return self.self_attention(y, mask, angles, cache, trace, packing)
+
+        if self.residual == "sequential":
+            x = self._residual("self_attention", x, attend)
+            if memory is not None:
+                x = self._residual("cross_attention", x,
+                                   lambda y: self.cross_attention.look(y, *memory, memory_mask, trace, packing))
+            x = self._residual("feed_forward", x, self.feed_forward)
+        else:
             y = self.self_attention_norm(x)
-            return self.dropout(self.self_attention(y, mask, angles, cache, trace, packing) + self.feed_forward(y), x)
-        x = self._residual("self_attention", x, lambda y: self.self_attention(y, mask, angles, cache, trace, packing))
-        if memory is not None:
-            x = self._residual("cross_attention", x,
-                               lambda y: self.cross_attention.look(y, *memory, memory_mask, trace, packing))
-        x = self._residual("feed_forward", x, self.feed_forward)
+            z = y if self.residual == "parallel" else self.feed_forward_norm(x)
+            x = self.dropout(attend(y) + self.feed_forward(z), x)
         if trace is not None:
             trace.add(f"{self.name}.hidden", x)
         return x

@@ -15,7 +15,8 @@ from weft.nn.attention import Attention
 from weft.nn.dropout import Dropout
 from weft.nn.embedding import embed
 from weft.nn.feed_forward import FeedForward
-from weft.nn.linear import Linear, PackedLinear
+from weft.nn.head import Head
+from weft.nn.linear import Linear
 from weft.nn.packing import Packing
 from weft.nn.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentMemory
 from weft.nn.stack import Table, TransformerStack, padding_mask
@@ -40,40 +41,23 @@ class TransformerMemory:
 Memory = TransformerMemory | RecurrentMemory | None
 
 
-class Head(nn.Module):
-    """Hidden [..., D] -> logits [..., V]."""
-
-    def __init__(self, config: c.ModelConfig) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(config.vocabulary, config.width))
-        self.bias = nn.Parameter(torch.zeros(config.vocabulary)) if config.head.bias else None
-        self.soft_cap = config.head.soft_cap
-        self._packed: PackedLinear | None = None
-
-    def pack(self) -> None:
-        """Keep a copy of the weights for inference."""
-        self._packed = PackedLinear(self.weight, self.bias)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        if self._packed is not None and not self.training:
-            logits = self._packed(hidden)
-        else:
-            logits = torch.nn.functional.linear(hidden, self.weight, self.bias)
-        return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
-
-
 class Model(nn.Module):
-    """Encoder-decoder or decoder-only, Transformer or recurrent."""
+    """Encoder-decoder, encoder-only or decoder-only, Transformer or recurrent."""
 
     def __init__(self, config: c.ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.scale = config.width**0.5 if config.embedding.scale == "sqrt_width" else 1.0
         if config.encoder is not None:
-            self.source_embedding = Table(config.vocabulary, config.width)
+            self.source_embedding = Table(config.vocabulary, config.embedding_size)
             self.encoder = _build_stack(config, "encoder")
-        self.target_embedding = Table(config.vocabulary, config.width)
-        self.decoder = _build_stack(config, "decoder")
+        if config.decoder is not None:
+            self.target_embedding = Table(config.vocabulary, config.embedding_size)
+            self.decoder = _build_stack(config, "decoder")
+        if config.embedding.types:
+            self.type_embedding = Table(config.embedding.types, config.embedding_size)
+        projected = config.embedding_size != config.width
+        self.embedding_projection = Linear(config.embedding_size, config.width) if projected else None
         self.head = Head(config)
         self._tie()
         _check(self, parameters(config))
@@ -83,11 +67,11 @@ class Model(nn.Module):
         return isinstance(self.config.decoder, c.RecurrentStack)
 
     def _tie(self) -> None:
-        sharing = self.config.embedding.sharing
-        if sharing in ("all", "inputs"):
+        sharing, kind = self.config.embedding.sharing, self.config.kind
+        if kind == "encoder-decoder" and sharing in ("all", "inputs"):
             self.target_embedding.weight = self.source_embedding.weight
         if sharing in ("all", "target"):
-            self.head.weight = self.target_embedding.weight
+            self.head.weight = (self.source_embedding if kind == "encoder-only" else self.target_embedding).weight
 
     def initialise(self, seed: int) -> Model:
         """Fill every parameter as the table says, from its own generator seeded with `seed`."""
@@ -120,14 +104,22 @@ class Model(nn.Module):
                 target_lengths: Tensor | None = None, trace: Trace | None = None) -> Tensor:
         """Teacher forcing. source [B, S], target inputs [B, T] (start token first) -> hidden [B, T, D].
 
-        Rows are padded on the right; lengths say how much is valid. A causal decoder needs no target lengths.
+        Rows are padded on the right; lengths say how much is valid.
         """
         memory = None if source is None else self.encode(source, source_lengths, trace)
         x = self.embed(self.target_embedding, target)
         if isinstance(memory, RecurrentMemory):
             return self.decoder(x, memory, trace=trace)[0]
         keys_values, mask = (memory.keys_values, memory.mask) if memory else (None, None)
-        return self.decoder(x, None, keys_values, mask, trace=trace)
+        return self.decoder(x, self._needed(target_lengths), keys_values, mask, trace=trace,
+                            project=self.embedding_projection)
+
+    def _needed(self, lengths: Tensor | None) -> Tensor | None:
+        """A causal decoder does not look at padding on the right; but dynamic rotary scaling goes by the length."""
+        stack = self.config.decoder
+        dynamic = isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary) \
+            and isinstance(stack.position.scaling, c.DynamicScaling)
+        return lengths if dynamic else None
 
     def forward_packed(self, source: Tensor | None, source_lengths: Tensor | None, target: Tensor,
                        target_lengths: Tensor) -> Tensor:
@@ -141,21 +133,35 @@ class Model(nn.Module):
             memory = self.encode(source, source_lengths, packing=Packing(source_lengths, source.shape[1]))
         keys_values, mask = (memory.keys_values, memory.mask) if isinstance(memory, TransformerMemory) else (None, None)
         x = self.embed(self.target_embedding, packing.pack(target))
-        return self.decoder(x, None, keys_values, mask, packing=packing)
+        return self.decoder(x, self._needed(target_lengths), keys_values, mask, packing=packing,
+                            project=self.embedding_projection)
+
+    def read(self, source: Tensor, lengths: Tensor | None = None, trace: Trace | None = None,
+             packing: Packing | None = None, types: Tensor | None = None) -> Tensor:
+        """The Transformer encoder: source ids [B, S] -> hidden [B, S, D], or [N, D] if packed.
+
+        types: int64 [B, S], the kind of each position's segment; default 0.
+        """
+        x = self.embed(self.source_embedding, packing.pack(source) if packing else source)
+        if self.config.embedding.types:
+            kinds = torch.zeros_like(source) if types is None else types
+            x = x + embed(self.type_embedding.weight, packing.pack(kinds) if packing else kinds)
+        padded = lengths is not None and bool((lengths != source.shape[1]).any())
+        return self.encoder(x, lengths if padded else None, trace=trace, packing=packing,
+                            project=self.embedding_projection)
 
     def encode(self, source: Tensor, lengths: Tensor | None = None, trace: Trace | None = None,
                packing: Packing | None = None) -> Memory:
         """source ids [B, S] -> what the decoder needs of it."""
-        x = self.embed(self.source_embedding, packing.pack(source) if packing else source)
         if isinstance(self.encoder, RecurrentEncoder):
+            x = self.embed(self.source_embedding, source)
             lengths = torch.full((len(source),), source.shape[1]) if lengths is None else lengths
             mask = torch.zeros(source.shape, dtype=x.dtype)
             mask = mask.masked_fill(torch.arange(source.shape[1]) >= lengths[:, None], torch.finfo(x.dtype).min)
             return self.decoder.remember(*self.encoder(x, lengths, trace), mask)
-        padding = padding_mask(lengths, source.shape[1], x.dtype)
-        hidden = self.encoder(x, None if padding is None else lengths, trace=trace, packing=packing)
+        hidden = self.read(source, lengths, trace, packing)
         keys_values = [block.cross_attention.project_memory(hidden, packing) for block in self.decoder.blocks]
-        return TransformerMemory(keys_values, padding)
+        return TransformerMemory(keys_values, padding_mask(lengths, source.shape[1], hidden.dtype))
 
     def embed(self, table: Table, ids: Tensor) -> Tensor:
         """ids [B, T] -> [B, T, D], scaled."""

@@ -23,15 +23,16 @@ class LayerNorm(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Zhang and Sennrich 2019: x / sqrt(mean(x^2) + epsilon) * weight."""
+    """Zhang and Sennrich 2019: x / sqrt(mean(x^2) + epsilon) * (offset + weight)."""
 
     def __init__(self, config: c.RMSNorm, size: int) -> None:
         super().__init__()
-        self.epsilon = config.epsilon
+        self.epsilon, self.offset = config.epsilon, config.offset
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+        weight = self.weight + self.offset if self.offset else self.weight
+        return functional.rms_norm(x, weight.shape, weight, self.epsilon)
 
 
 def build_norm(config: c.Norm, size: int) -> nn.Module:

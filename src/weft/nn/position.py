@@ -16,24 +16,73 @@ from weft.spec import config as c
 def sinusoidal(config: c.Sinusoidal, width: int, length: int) -> Tensor:
     """float32 [length, width]: Vaswani et al. 2017, section 3.5. Channels past `dimension` are zero."""
     dimension = config.dimension or width
-    frequency = config.base ** (-torch.arange(0, dimension, 2, dtype=torch.float64) / dimension)
+    steps = dimension // 2 - 1 if config.inclusive else dimension / 2
+    frequency = config.base ** (-torch.arange(dimension // 2, dtype=torch.float64) / steps)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency  # [length, dimension / 2]
     pair = (angle.sin(), angle.cos())
     table = torch.cat(pair, 1) if config.layout == "halves" else torch.stack(pair, 2).flatten(1)
     return torch.nn.functional.pad(table, (0, width - dimension)).float()
 
 
-def rotary_angles(base: float, head_size: int, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin, float32 [*positions, E / 2] (Su et al. 2021, equation 15)."""
-    frequency = base ** (-torch.arange(0, head_size, 2, dtype=torch.float32, device=positions.device) / head_size)
-    angle = positions.float()[..., None] * frequency
-    return angle.cos(), angle.sin()
+def rotary_angles(config: c.Rotary, head_size: int, positions: Tensor, lengths: Tensor | None = None
+                  ) -> tuple[Tensor, Tensor]:
+    """cos and sin, float32 [T, R / 2] for positions [T], [B, T, R / 2] for [B, T] (Su et al. 2021, equation 15).
+
+    lengths: [B] of the texts, for dynamic scaling; by default the last position tells.
+    """
+    dimension = config.dimension or head_size
+    if isinstance(config.scaling, c.DynamicScaling):
+        lengths = positions.amax(-1, keepdim=True) + 1 if lengths is None else lengths[:, None]
+        frequency = _dynamic_frequencies(config, config.scaling, dimension, lengths)
+        positions = positions.expand(len(frequency), -1) if frequency.shape[0] > 1 else positions
+        angle = positions.float()[..., None] * (frequency[:, None] if positions.dim() == 2 else frequency)
+    else:
+        angle = positions.float()[..., None] * rotary_frequencies(config, dimension).to(positions.device)
+    factor = config.scaling.attention_factor if isinstance(config.scaling, c.YarnScaling) else 1.0
+    return angle.cos() * factor, angle.sin() * factor
+
+
+def rotary_frequencies(config: c.Rotary, dimension: int) -> Tensor:
+    """float32 [dimension / 2]: radians a position of each pair of channels, scaled."""
+    frequency = config.base ** (-torch.arange(0, dimension, 2, dtype=torch.float32) / dimension)
+    scaling = config.scaling
+    if isinstance(scaling, c.LinearScaling):
+        return frequency / scaling.factor
+    if isinstance(scaling, c.Llama3Scaling):
+        low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+        turns = scaling.original * frequency / (2 * math.pi)  # in the original window
+        return torch.lerp(frequency / scaling.factor, frequency, ((turns - low) / (high - low)).clamp(0.0, 1.0))
+    if isinstance(scaling, c.YarnScaling):
+        return torch.lerp(frequency, frequency / scaling.factor, _yarn_ramp(config.base, dimension, scaling))
+    return frequency
+
+
+def _yarn_ramp(base: float, dimension: int, scaling: c.YarnScaling) -> Tensor:
+    """0 for channels that turn beta_fast times or more in the original window, 1 below beta_slow, a line between."""
+    def channel(turns: float) -> float:
+        return dimension * math.log(scaling.original / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low, high = channel(scaling.beta_fast), channel(scaling.beta_slow)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dimension - 1)
+    high = high + 0.001 if low == high else high
+    return ((torch.arange(dimension // 2, dtype=torch.float32) - low) / (high - low)).clamp(0.0, 1.0)
+
+
+def _dynamic_frequencies(config: c.Rotary, scaling: c.DynamicScaling, dimension: int, lengths: Tensor) -> Tensor:
+    """float32 [B, dimension / 2] for lengths [B, 1] of the texts."""
+    ratio = lengths.clamp(min=scaling.original) / scaling.original
+    base = config.base * (scaling.factor * ratio - (scaling.factor - 1)) ** (dimension / (dimension - 2))
+    return base ** (-torch.arange(0, dimension, 2, dtype=torch.float32) / dimension)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pairs (i, i + E/2) of x [B, H, T, E] by angles [T, E/2] or [B, 1, T, E/2]."""
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
+    """Turn pairs (i, i + R/2) of the first R channels of x [B, H, T, E] by angles [T, R/2] or [B, 1, T, R/2]."""
+    turned, rest = x.split([2 * cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]], -1)
+    first, second = turned.float().chunk(2, dim=-1)
+    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
+    return torch.cat((turned, rest), -1) if rest.shape[-1] else turned
 
 
 def alibi_slopes(heads: int) -> Tensor:

@@ -27,10 +27,11 @@ class LayerNorm:
 
 @dataclass(frozen=True)
 class RMSNorm:
-    """Zhang and Sennrich 2019."""
+    """Zhang and Sennrich 2019. offset: added to the weights; 1 where they are kept as differences from 1 (Gemma)."""
 
     type: ClassVar[str] = "rms_norm"
     epsilon: float = 1e-6
+    offset: float = 0.0
 
 
 Norm = LayerNorm | RMSNorm
@@ -43,27 +44,89 @@ class Sinusoidal:
     dimension: channels that carry the encoding (even); None is the model width. The rest get zeros.
     layout: `interleaved` as printed in the paper; `halves` puts all sines before all cosines (tensor2tensor,
     Marian).
+    inclusive: the slowest channel turns exactly `base` times as slowly as the fastest (tensor2tensor, M2M100); else
+    it would be the one after it.
+    offset: the first position is this one (M2M100: 2).
     """
 
     type: ClassVar[str] = "sinusoidal"
     base: float = 10000.0
     dimension: int | None = None
     layout: Literal["interleaved", "halves"] = "interleaved"
+    inclusive: bool = False
+    offset: int = 0
 
 
 @dataclass(frozen=True)
 class Learned:
-    """One trained vector per position, up to the window (Gehring et al. 2017)."""
+    """One trained vector per position, up to the window (Gehring et al. 2017).
+
+    offset: rows before that of the first position (RoBERTa, BART, OPT: 2).
+    """
 
     type: ClassVar[str] = "learned"
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class LinearScaling:
+    """Positions are divided by `factor` (Chen et al. 2023)."""
+
+    type: ClassVar[str] = "linear"
+    factor: float
+
+
+@dataclass(frozen=True)
+class DynamicScaling:
+    """The base grows with the text once it is longer than the `original` window ("dynamic NTK", 2023).
+
+    Keys in a cache keep the angles of the length at which they were read, as in Hugging Face.
+    """
+
+    type: ClassVar[str] = "dynamic"
+    factor: float
+    original: int
+
+
+@dataclass(frozen=True)
+class Llama3Scaling:
+    """Slow channels are divided by `factor`, fast ones stay, those between are mixed (LLaMA 3.1)."""
+
+    type: ClassVar[str] = "llama3"
+    factor: float
+    low_frequency_factor: float
+    high_frequency_factor: float
+    original: int
+
+
+@dataclass(frozen=True)
+class YarnScaling:
+    """Peng et al. 2023: as llama3 with a linear ramp between channels that turn `beta_slow` and `beta_fast` times in
+    the `original` window; cos and sin are multiplied by attention_factor."""
+
+    type: ClassVar[str] = "yarn"
+    factor: float
+    original: int
+    attention_factor: float
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+
+
+RotaryScaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling
 
 
 @dataclass(frozen=True)
 class Rotary:
-    """Su et al. 2021: queries and keys of self-attention are turned by an angle that grows with position."""
+    """Su et al. 2021: queries and keys of self-attention are turned by an angle that grows with position.
+
+    dimension: leading channels of a head that are turned (even); None is all. Channel i goes with i + dimension / 2.
+    """
 
     type: ClassVar[str] = "rotary"
     base: float = 10000.0
+    dimension: int | None = None
+    scaling: RotaryScaling | None = None
 
 
 @dataclass(frozen=True)
@@ -77,9 +140,14 @@ class RelativeBias:
 
 @dataclass(frozen=True)
 class ALiBi:
-    """Press et al. 2022: a fixed penalty on attention scores, linear in distance, one slope per head."""
+    """Press et al. 2022: a fixed penalty on attention scores, linear in distance, one slope per head.
+
+    scale: multiplies the penalty (Falcon: that of the scores). rounded: to bfloat16 at each key's position (Falcon).
+    """
 
     type: ClassVar[str] = "alibi"
+    scale: float = 1.0
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +166,8 @@ class Attention:
 
     key_value_heads: fewer than heads is grouped-query attention (Ainslie et al. 2023), 1 is multi-query.
     head_size: None is width / heads.
+    output_bias: None is as `bias`, which then is that of queries, keys and values.
+    scale: factor of the scores; None is head_size ** -0.5.
     window: each position sees at most this many latest positions, itself included (self-attention only).
     soft_cap: scores become cap * tanh(score / cap) (Gemma 2).
     query_key_norm: norm of every query and key head (Henry et al. 2020).
@@ -107,6 +177,8 @@ class Attention:
     key_value_heads: int | None = None
     head_size: int | None = None
     bias: bool = True
+    output_bias: bool | None = None
+    scale: float | None = None
     window: int | None = None
     soft_cap: float | None = None
     query_key_norm: Norm | None = None
@@ -131,8 +203,11 @@ class TransformerStack:
 
     placement: `post` norms after each residual sum (Vaswani et al. 2017), `pre` before each sub-layer
     (Xiong et al. 2020), `sandwich` both before and after it, within the residual branch (Ding et al. 2021).
-    residual: `sequential`, or `parallel` with attention and feed-forward side by side on one norm (PaLM).
-    final_norm: a norm after the last block.
+    residual: `sequential`, or attention and feed-forward side by side: `parallel` on one norm (PaLM), `parallel_norms`
+    on a norm each (GPT-NeoX).
+    final_norm: a norm after the last block. first_norm: the first attention has its norm (ModernBERT: no).
+    pattern: which layers see only attention.window, repeated over the stack; empty: all of them do, if there is one.
+    local_position: positions of `local` layers where they differ, rotary both (Gemma 3).
     """
 
     type: ClassVar[str] = "transformer"
@@ -142,9 +217,18 @@ class TransformerStack:
     norm: Norm = LayerNorm()
     placement: Literal["pre", "post", "sandwich"] = "post"
     position: Position = Sinusoidal()
-    residual: Literal["sequential", "parallel"] = "sequential"
+    residual: Literal["sequential", "parallel", "parallel_norms"] = "sequential"
     final_norm: bool = False
     embedding_norm: bool = False
+    first_norm: bool = True
+    pattern: tuple[Literal["local", "global"], ...] = ()
+    local_position: Rotary | None = None
+
+    def is_local(self, layer: int) -> bool:
+        """Whether that layer's self-attention is limited to attention.window."""
+        if self.attention.window is None:
+            return False
+        return not self.pattern or self.pattern[layer % len(self.pattern)] == "local"
 
 
 # ---------------------------------------------------------------- parts of a recurrent stack
@@ -221,33 +305,94 @@ class Embedding:
     sharing: `all` one matrix for source, target and head (Press and Wolf 2017); `target` for target and head;
     `inputs` for source and target; `none`.
     scale: `sqrt_width` multiplies embeddings by sqrt(D) (Vaswani et al. 2017, section 3.4).
+    size: None is the width; others are mapped to it once positions and norm are added (ELECTRA).
+    types: kinds of segment, each with an embedding of its own that is added (BERT: 2); 0 is none.
     """
 
     sharing: Literal["all", "target", "inputs", "none"] = "all"
     scale: Literal["none", "sqrt_width"] = "sqrt_width"
+    size: int | None = None
+    types: int = 0
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A square linear map, an activation and a norm between the hidden state and a head's output layer."""
+
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "tanh"]
+    norm: Norm | None = None
+    bias: bool = True
 
 
 @dataclass(frozen=True)
 class LanguageModelHead:
-    """Hidden state to logits over the vocabulary. soft_cap as in Attention."""
+    """Hidden state to logits over the vocabulary. soft_cap as in Attention.
+
+    scale: multiplies the hidden state (T5 with tied embeddings: D ** -0.5).
+    """
 
     type: ClassVar[str] = "language_model"
     bias: bool = False
     soft_cap: float | None = None
+    scale: float = 1.0
+    transform: Transform | None = None
 
 
-Head = LanguageModelHead
+@dataclass(frozen=True)
+class ClassificationHead:
+    """One hidden state of a text to the logits of `labels`.
+
+    pooling: the `first` position's state, the `last` one's, or the `mean` of all.
+    multi_label: each label has a probability of its own (sigmoid), else they exclude each other (softmax).
+    """
+
+    type: ClassVar[str] = "classification"
+    labels: tuple[str, ...]
+    pooling: Literal["first", "last", "mean"] = "first"
+    bias: bool = True
+    transform: Transform | None = None
+    multi_label: bool = False
+
+
+@dataclass(frozen=True)
+class TagHead:
+    """Every hidden state to the logits of `labels`; a single label has a sigmoid (ELECTRA's discriminator)."""
+
+    type: ClassVar[str] = "tag"
+    labels: tuple[str, ...]
+    bias: bool = True
+    transform: Transform | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingHead:
+    """No output layer: a text is one vector, pooled as by ClassificationHead, of length 1 if `normalise`."""
+
+    type: ClassVar[str] = "embedding"
+    pooling: Literal["first", "last", "mean"] = "mean"
+    normalise: bool = False
+
+
+Head = LanguageModelHead | ClassificationHead | TagHead | EmbeddingHead
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Token ids with a meaning. start: what the decoder is fed first. The source ends with eos."""
+    """Token ids with a meaning; None where the model has none.
+
+    start: what the decoder is fed first. mask: what stands for a hidden token (encoder-only).
+    prefix, suffix: what stands before and after the tokens of every source or prompt; suffix None is eos after a
+    source and nothing after a prompt.
+    """
 
     pad: int = 0
-    unk: int = 1
-    bos: int = 2
+    unk: int | None = 1
+    bos: int | None = 2
     eos: int = 3
     start: int = 2
+    mask: int | None = None
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -260,14 +405,14 @@ class Window:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model: `encoder` and `decoder` (encoder-decoder), or a decoder alone (decoder-only).
+    """A model: `encoder` and `decoder` (encoder-decoder), or one of them alone (encoder-only, decoder-only).
 
     tokenizer: fingerprint of the tokenizer it was trained with; None before training.
     """
 
     vocabulary: int
     width: int
-    decoder: Stack
+    decoder: Stack | None = None
     encoder: Stack | None = None
     embedding: Embedding = Embedding()
     head: Head = LanguageModelHead()
@@ -281,12 +426,25 @@ class ModelConfig:
             raise ConfigError("; ".join(problems))
 
     @property
-    def kind(self) -> Literal["encoder-decoder", "decoder-only"]:
+    def kind(self) -> Literal["encoder-decoder", "encoder-only", "decoder-only"]:
+        if self.decoder is None:
+            return "encoder-only"
         return "decoder-only" if self.encoder is None else "encoder-decoder"
 
     @property
     def is_recurrent(self) -> bool:
         return isinstance(self.decoder, RecurrentStack)
+
+    @property
+    def embedding_size(self) -> int:
+        return self.embedding.size or self.width
+
+    @property
+    def outputs(self) -> int:
+        """Logits of a position or text; 0 for an embedding head."""
+        if isinstance(self.head, LanguageModelHead):
+            return self.vocabulary
+        return 0 if isinstance(self.head, EmbeddingHead) else len(self.head.labels)
 
     def head_size(self, attention: Attention) -> int:
         return attention.head_size or self.width // attention.heads
@@ -311,15 +469,24 @@ def key_value_heads(attention: Attention) -> int:
 
 
 def _range_problems(config: ModelConfig) -> list[str]:
-    special = config.special
+    special, tied = config.special, isinstance(config.head, LanguageModelHead)
+    ids = [special.pad, special.eos, special.start, *(special.prefix), *(special.suffix or ()),
+           *(token for token in (special.unk, special.bos, special.mask) if token is not None)]
+    sharings = {"encoder-only": ("all", "none") if tied else ("none",),
+                "decoder-only": ("target", "none") if tied else ("none",)}.get(config.kind)
     checks = [
         (config.vocabulary >= 1, f"vocabulary is {config.vocabulary}; it must be 1 or more"),
         (config.width >= 1, f"width is {config.width}; it must be 1 or more"),
         (config.window.source >= 1 and config.window.target >= 1, "window must be 1 or more positions"),
-        (max(special.pad, special.unk, special.bos, special.eos, special.start) < config.vocabulary,
+        (all(0 <= token < config.vocabulary for token in ids),
          f"a special token id is not below the vocabulary of {config.vocabulary}"),
-        (config.encoder is not None or config.embedding.sharing in ("target", "none"),
-         f"embedding.sharing is {config.embedding.sharing!r}; without an encoder it must be 'target' or 'none'"),
+        (config.encoder is not None or config.decoder is not None, "a model needs an encoder or a decoder"),
+        (sharings is None or config.embedding.sharing in sharings,
+         f"embedding.sharing is {config.embedding.sharing!r}; this {config.kind} model needs {' or '.join(sharings or ())}"),
+        (config.kind != "encoder-decoder" or tied, f"an encoder-decoder needs a language_model head, not {config.head.type}"),
+        (config.embedding.size in (None, config.width) or config.embedding.sharing == "none",
+         "embedding.size other than the width needs embedding.sharing 'none'"),
+        (config.kind == "encoder-only" or not config.embedding.types, "embedding.types is for encoder-only models"),
     ]
     return [message for good, message in checks if not good]
 
@@ -331,7 +498,7 @@ def _stack_problems(config: ModelConfig) -> list[str]:
             problems += _transformer_problems(config, name, stack)
         elif isinstance(stack, RecurrentStack):
             problems += _recurrent_problems(config, name, stack)
-    if config.encoder is not None and type(config.encoder) is not type(config.decoder):
+    if config.kind == "encoder-decoder" and type(config.encoder) is not type(config.decoder):
         problems.append("encoder and decoder must both be transformer or both be recurrent")
     return problems
 
@@ -339,7 +506,8 @@ def _stack_problems(config: ModelConfig) -> list[str]:
 def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStack) -> list[str]:
     attention = stack.attention
     size = attention.head_size
-    position = stack.position
+    position, width = stack.position, config.embedding_size
+    turned = (position.dimension or config.head_size(attention)) if isinstance(position, Rotary) else 0
     checks = [
         (stack.layers >= 0, f"{name}.layers is {stack.layers}; it must be 0 or more"),
         (attention.heads >= 1, f"{name}.attention.heads is {attention.heads}; it must be 1 or more"),
@@ -347,16 +515,21 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
          f"width {config.width} is no multiple of {name}.attention.heads {attention.heads}; set head_size"),
         (attention.heads % key_value_heads(attention) == 0,
          f"{name}.attention.heads {attention.heads} is no multiple of key_value_heads {key_value_heads(attention)}"),
-        (not (isinstance(position, Sinusoidal) and (position.dimension or config.width) > config.width),
+        (not (isinstance(position, Sinusoidal) and (position.dimension or width) > width),
          f"{name}.position.dimension is above the width {config.width}"),
-        (not (isinstance(position, Sinusoidal) and (position.dimension or config.width) % 2),
-         f"{name}.position.dimension must be even (set it if the width {config.width} is odd)"),
-        (not (isinstance(position, Rotary) and config.head_size(attention) % 2),
-         f"{name}: rotary positions need an even head size, not {config.head_size(attention)}"),
-        (not (stack.residual == "parallel" and stack.placement != "pre"),
-         f"{name}: residual 'parallel' needs placement 'pre', not {stack.placement!r}"),
-        (not (stack.residual == "parallel" and config.encoder is not None),
-         f"{name}: residual 'parallel' is for decoder-only models"),
+        (not (isinstance(position, Sinusoidal) and (position.dimension or width) % 2),
+         f"{name}.position.dimension must be even (set it if the width {width} is odd)"),
+        (not (isinstance(position, Rotary) and turned % 2),
+         f"{name}: rotary positions turn an even number of channels, not {turned}"),
+        (not (isinstance(position, Rotary) and turned > config.head_size(attention)),
+         f"{name}.position.dimension is {turned}; a head has {config.head_size(attention)} channels"),
+        (stack.residual == "sequential" or stack.placement == "pre",
+         f"{name}: residual {stack.residual!r} needs placement 'pre', not {stack.placement!r}"),
+        (stack.residual == "sequential" or config.encoder is None,
+         f"{name}: residual {stack.residual!r} is for decoder-only models"),
+        (not stack.pattern or attention.window is not None, f"{name}.pattern needs {name}.attention.window"),
+        (stack.local_position is None or isinstance(position, Rotary),
+         f"{name}.local_position needs rotary positions in the other layers too"),
     ]
     return [message for good, message in checks if not good]
 

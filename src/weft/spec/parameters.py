@@ -59,20 +59,31 @@ def count(config: c.ModelConfig) -> int:
 
 
 def _embeddings(config: c.ModelConfig) -> Iterator[Row]:
-    shape, deviation = (config.vocabulary, config.width), config.width**-0.5
-    shared = config.embedding.sharing in ("all", "inputs")
+    size, deviation = config.embedding_size, config.embedding_size**-0.5
+    shared = config.encoder is not None and config.embedding.sharing in ("all", "inputs")
     if config.encoder is not None:
-        yield "source_embedding.weight", Parameter(shape, "normal", deviation)
-    tie = "source_embedding.weight" if shared else None
-    yield "target_embedding.weight", Parameter(shape, "normal", deviation, tie)
+        yield "source_embedding.weight", Parameter((config.vocabulary, size), "normal", deviation)
+    if config.decoder is not None:
+        tie = "source_embedding.weight" if shared else None
+        yield "target_embedding.weight", Parameter((config.vocabulary, size), "normal", deviation, tie)
+    if config.embedding.types:
+        yield "type_embedding.weight", Parameter((config.embedding.types, size), "normal", 0.02)
+    if size != config.width:
+        yield from _linear("embedding_projection", config.width, size, True)
 
 
 def _head(config: c.ModelConfig) -> Iterator[Row]:
-    sharing = config.embedding.sharing
-    tie = {"all": "source_embedding.weight", "target": "target_embedding.weight"}.get(sharing)
-    yield "head.weight", Parameter((config.vocabulary, config.width), "normal", config.width**-0.5, tie)
-    if config.head.bias:
-        yield "head.bias", Parameter((config.vocabulary,), "zeros")
+    head = config.head
+    if isinstance(head, c.EmbeddingHead):
+        return
+    if head.transform is not None:
+        yield from _linear("head.transform", config.width, config.width, head.transform.bias)
+        if head.transform.norm is not None:
+            yield from _norm("head.transform_norm", head.transform.norm, config.width)
+    tie = {"all": "source_embedding.weight", "target": "target_embedding.weight"}.get(config.embedding.sharing)
+    yield "head.weight", Parameter((config.outputs, config.width), "normal", config.width**-0.5, tie)
+    if head.bias:
+        yield "head.bias", Parameter((config.outputs,), "zeros")
 
 
 def _linear(name: str, outputs: int, inputs: int, bias: bool) -> Iterator[Row]:
@@ -82,7 +93,8 @@ def _linear(name: str, outputs: int, inputs: int, bias: bool) -> Iterator[Row]:
 
 
 def _norm(name: str, norm: c.Norm, size: int) -> Iterator[Row]:
-    yield f"{name}.weight", Parameter((size,), "ones")
+    offset = isinstance(norm, c.RMSNorm) and norm.offset == 1.0
+    yield f"{name}.weight", Parameter((size,), "zeros" if offset else "ones")
     if isinstance(norm, c.LayerNorm) and norm.bias:
         yield f"{name}.bias", Parameter((size,), "zeros")
 
@@ -93,24 +105,26 @@ def _norm(name: str, norm: c.Norm, size: int) -> Iterator[Row]:
 def _transformer(config: c.ModelConfig, name: str, stack: c.TransformerStack, cross: bool, length: int
                  ) -> Iterator[Row]:
     if isinstance(stack.position, c.Learned):
-        yield f"{name}.position.weight", Parameter((length, config.width), "normal", 0.02)
+        shape = (length + stack.position.offset, config.embedding_size)
+        yield f"{name}.position.weight", Parameter(shape, "normal", 0.02)
     if isinstance(stack.position, c.RelativeBias):
         shape = (stack.position.buckets, stack.attention.heads)
         yield f"{name}.relative_bias.weight", Parameter(shape, "normal", config.width**-0.5)
     if stack.embedding_norm:
-        yield from _norm(f"{name}.embedding_norm", stack.norm, config.width)
+        yield from _norm(f"{name}.embedding_norm", stack.norm, config.embedding_size)
     for layer in range(stack.layers):
-        yield from _block(config, f"{name}.blocks.{layer}", stack, cross)
+        yield from _block(config, f"{name}.blocks.{layer}", stack, cross, layer > 0 or stack.first_norm)
     if stack.final_norm:
         yield from _norm(f"{name}.final_norm", stack.norm, config.width)
 
 
-def _block(config: c.ModelConfig, name: str, stack: c.TransformerStack, cross: bool) -> Iterator[Row]:
+def _block(config: c.ModelConfig, name: str, stack: c.TransformerStack, cross: bool, normed: bool) -> Iterator[Row]:
     for part in ("self_attention", *(["cross_attention"] if cross else [])):
         yield from _attention(config, f"{name}.{part}", stack.attention)
-        yield from _sublayer_norms(config, f"{name}.{part}", stack)
+        if normed or part != "self_attention":
+            yield from _sublayer_norms(config, f"{name}.{part}", stack)
     yield from _feed_forward(config, f"{name}.feed_forward", stack.feed_forward)
-    if stack.residual == "sequential":
+    if stack.residual != "parallel":
         yield from _sublayer_norms(config, f"{name}.feed_forward", stack)
 
 
@@ -126,7 +140,8 @@ def _attention(config: c.ModelConfig, name: str, attention: c.Attention) -> Iter
     yield from _linear(f"{name}.query", queries, config.width, attention.bias)
     yield from _linear(f"{name}.key", keys, config.width, attention.bias)
     yield from _linear(f"{name}.value", keys, config.width, attention.bias)
-    yield from _linear(f"{name}.output", config.width, queries, attention.bias)
+    bias = attention.bias if attention.output_bias is None else attention.output_bias
+    yield from _linear(f"{name}.output", config.width, queries, bias)
     if attention.query_key_norm is not None:
         yield from _norm(f"{name}.query_norm", attention.query_key_norm, size)
         yield from _norm(f"{name}.key_norm", attention.query_key_norm, size)

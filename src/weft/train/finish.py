@@ -25,7 +25,8 @@ def write_bundle(run: Run, weights: dict[str, Tensor], at: Position, seconds: fl
         signature = run.task.scores(["-"], ["-"])[0].signature
         metrics[f"validation BLEU (greedy, first {count} sources; {signature})"] = round(at.best_bleu, 2)
     special = run.config.special
-    banned = sorted({special.pad, special.unk, special.bos, special.start} - {special.eos})
+    never = {special.pad, special.unk, special.bos, special.start} - {special.eos}
+    banned = sorted(token for token in never if token is not None)
     card = bundle_card(run.config, run.options, metrics, name=run.out.resolve().name, seconds=seconds,
                        step=at.best_step)
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}

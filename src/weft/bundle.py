@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from weft import __version__
 from weft.errors import BundleError, ConfigError, FingerprintError, WeftError
@@ -29,14 +28,13 @@ from weft.spec.config import ModelConfig
 from weft.spec.decoding import GenerationOptions
 from weft.spec.parameters import parameters
 from weft.spec.tagged import from_dict
+from weft.tensors import Stored, narrow, read_file, read_header, write_file
 from weft.text import Tokenizer
 
 FORMAT = 1
 FILES = ("config.json", "weights.safetensors", "tokenizer.json", "generation.json", "card.md")
 MANIFEST = "manifest.json"
 EDITABLE = ("generation.json", "card.md")
-STORES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-"""How weights may be stored, and what safetensors calls it."""
 HASHED_BYTES = 256 << 20
 """Files above this size are checked by their size only, so that opening a large model stays quick."""
 
@@ -51,17 +49,19 @@ class Bundle:
     generation: dict[str, Any]
     card: str
     task: str
+    family: str | None = None
+    """The family it was imported from."""
+
+    def tensors(self) -> dict[str, Stored]:
+        """Every stored parameter, mapped from the file and checked against the parameter table. Raises BundleError."""
+        path = self.path / "weights.safetensors"
+        found = read_file(path)
+        _check_table(path, self.config, {name: tensor.shape for name, tensor in found.items()})
+        return found
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Every stored parameter as float32, checked against the parameter table. Raises BundleError."""
-        path = self.path / "weights.safetensors"
-        try:
-            with safe_open(path, framework="numpy"):  # its checks of header and offsets; NumPy has no bfloat16
-                arrays = _unpacked(path)
-        except (OSError, SafetensorError) as error:
-            raise BundleError(f"{path} cannot be read as weights: {error}") from error
-        _check_weights(path, self.config, arrays)
-        return arrays
+        """As `tensors`, widened to float32."""
+        return {name: tensor.wide() for name, tensor in self.tensors().items()}
 
 
 # ---------------------------------------------------------------- saving
@@ -81,27 +81,32 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, np.ndarray], tokenizer_json: str,
-                generation: Mapping[str, Any], card: str, *, task: str = "translate", store: str = "float32") -> Path:
-    """Write a bundle; other files in the folder are left alone. store: float32, float16 or bfloat16.
+def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, np.ndarray | Stored], tokenizer_json: str,
+                generation: Mapping[str, Any], card: str, *, task: str = "translate", store: str = "float32",
+                family: str | None = None) -> Path:
+    """Write a bundle; other files in the folder are left alone. store: float32, float16 or bfloat16, for arrays;
+    tensors that are Stored already stay as they are.
 
     Raises BundleError if the weights are not those of the config or do not fit the store, or the disk refuses.
     """
     folder = Path(folder)
-    arrays = {name: np.asarray(array) for name, array in weights.items()}
-    _check_weights(folder, config, arrays)
+    tensors = {name: array if isinstance(array, Stored) else narrow(name, np.asarray(array), store)
+               for name, array in weights.items()}
+    _check_table(folder, config, {name: tensor.shape for name, tensor in tensors.items()})
     contents = {
         "config.json": _json(config.to_dict()),
-        "weights.safetensors": _packed(arrays, store),
         "tokenizer.json": tokenizer_json.encode(),
         "generation.json": _json(dict(generation)),
         "card.md": card.encode(),
     }
-    manifest = {"format": FORMAT, "weft": __version__, "task": task, "files": {
-        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in contents.items()}}
+    files = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+             for name, content in contents.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        files["weights.safetensors"] = write_file(folder / "weights.safetensors", tensors)
+        origin = {"family": family} if family else {}
+        manifest = {"format": FORMAT, "weft": __version__, "task": task, **origin,
+                    "files": {name: files[name] for name in FILES}}
         for name, content in (contents | {MANIFEST: _json(manifest)}).items():
             write_atomically(folder / name, content)
     except OSError as error:
@@ -113,58 +118,6 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-# ---------------------------------------------------------------- the weights file
-
-
-def _packed(arrays: Mapping[str, np.ndarray], store: str) -> bytes:
-    """A safetensors file: the header's length in 8 bytes, the header in JSON, the tensors one after another."""
-    if store not in STORES:
-        raise BundleError(f"weights cannot be stored as {store!r}; use {', '.join(STORES)}")
-    header: dict[str, Any] = {}
-    parts, end = [], 0
-    for name, array in arrays.items():
-        parts.append(_narrowed(name, array, store).tobytes())
-        header[name] = {"dtype": STORES[store], "shape": array.shape, "data_offsets": (end, end + len(parts[-1]))}
-        end += len(parts[-1])
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)  # so that the tensors are aligned
-    return b"".join([len(head).to_bytes(8, "little"), head, *parts])
-
-
-def _unpacked(path: Path) -> dict[str, np.ndarray]:
-    """Every tensor as float32. The file is mapped, so that only the result takes memory."""
-    data = np.memmap(path, np.uint8, "r")
-    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-    header = json.loads(data[8:start].tobytes())
-    header.pop("__metadata__", None)
-    odd = [f"{name} is {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in STORES.values()]
-    if odd:
-        raise BundleError(f"{path}: weights are stored as {', '.join(STORES)}, but {'; '.join(odd[:8])}")
-    return {name: _widened(data[start + entry["data_offsets"][0] : start + entry["data_offsets"][1]],
-                           entry["dtype"]).reshape(entry["shape"]) for name, entry in header.items()}
-
-
-def _narrowed(name: str, array: np.ndarray, store: str) -> np.ndarray:
-    """Little-endian values of `store`. A value too large for it would come back as infinity: BundleError."""
-    wide = np.ascontiguousarray(array, dtype="<f4")
-    if store == "bfloat16":
-        bits = wide.view("<u4")
-        rounded = ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype("<u2")  # to nearest, ties to even
-        return np.where(np.isnan(wide), np.uint16(0x7FC0), rounded)
-    with np.errstate(over="ignore"):
-        narrow = wide.astype("<f2" if store == "float16" else "<f4")
-    if (np.isinf(narrow) & np.isfinite(wide)).any():
-        raise BundleError(f"{name} holds {np.abs(wide[np.isfinite(wide)]).max():g}, above the largest {store} (65,504); "
-                          f"store the weights as bfloat16 or float32")
-    return narrow
-
-
-def _widened(raw: np.ndarray, kind: str) -> np.ndarray:
-    if kind == "BF16":  # the upper half of a float32
-        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    return raw.view("<f2" if kind == "F16" else "<f4").astype(np.float32)
-
-
 # ---------------------------------------------------------------- opening
 
 
@@ -172,10 +125,10 @@ def open_bundle(folder: str | Path) -> Bundle:
     """Open and check a bundle. Raises BundleError, ConfigError or FingerprintError with the file at fault."""
     folder = Path(folder)
     _check_files(folder)
-    manifest = _read_json(folder / MANIFEST)
+    manifest = read_json(folder / MANIFEST)
     _check_format(folder, manifest)
     try:
-        config = ModelConfig.from_dict(_read_json(folder / "config.json"))
+        config = ModelConfig.from_dict(read_json(folder / "config.json"))
     except ConfigError as error:
         raise ConfigError(f"{folder / 'config.json'}: {error}") from error
     text = _read_text(folder / "tokenizer.json")
@@ -187,7 +140,7 @@ def open_bundle(folder: str | Path) -> Bundle:
     _check_shapes(folder / "weights.safetensors", config)
     _check_contents(folder, manifest["files"])
     return Bundle(folder, config, text, _read_generation(folder / "generation.json"), _read_text(folder / "card.md"),
-                  manifest["task"])
+                  manifest["task"], manifest.get("family"))
 
 
 def find_model(name: str) -> Path:
@@ -234,7 +187,8 @@ def _read_text(path: Path) -> str:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Raises BundleError with the file's name."""
     text = _read_text(path)
     try:
         return json.loads(text)
@@ -244,7 +198,7 @@ def _read_json(path: Path) -> Any:
 
 def _read_generation(path: Path) -> dict[str, Any]:
     """An owner may edit these, so that a bad key or value is said with the file's name."""
-    values = _read_json(path)
+    values = read_json(path)
     try:
         from_dict(GenerationOptions, values)
     except WeftError as error:
@@ -264,11 +218,10 @@ def _check_format(folder: Path, manifest: Any) -> None:
 def _check_shapes(path: Path, config: ModelConfig) -> None:
     """Tensors against the config by the file's header alone; a file that does not open is for the size check."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
+        header = read_header(path)
+    except BundleError:
         return
-    _check_table(path, config, found)
+    _check_table(path, config, {name: shape for name, (_, shape) in header.items()})
 
 
 def _check_contents(folder: Path, files: Mapping[str, Any]) -> None:
@@ -292,10 +245,6 @@ def _file_fault(path: Path, expected: Any) -> str:
         if digest != expected.get("sha256"):
             return f"{path.name} has SHA-256 {digest[:16]}, not {str(expected.get('sha256'))[:16]}"
     return ""
-
-
-def _check_weights(place: Path, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> None:
-    _check_table(place, config, {name: array.shape for name, array in arrays.items()})
 
 
 def _check_table(place: Path, config: ModelConfig, found: Mapping[str, tuple[int, ...]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -54,6 +54,24 @@ Trained with Weft, {datetime.date.today().isoformat()}, in {seconds / 60:.0f} mi
 ```toml
 {recipe}
 ```
+"""
+
+
+def imported_card(config: ModelConfig, *, family: str, source: str, task: str, size: int,
+                  dropped: Sequence[tuple[str, str]]) -> str:
+    """Markdown for a checkpoint that came from elsewhere. size: bytes of weights; dropped: (tensor, reason)."""
+    rows = "".join(f"\n- `{name}`: {reason}" for name, reason in dropped) or "\nnothing"
+    return f"""# {source}
+
+Task: {task}. Model: {config.kind}, family {family}, of {count(config):,} parameters, vocabulary {config.vocabulary:,};
+{size / 1e6:,.1f} MB of weights. Imported with Weft, {datetime.date.today().isoformat()}.
+
+## Data, quality, limits of use, licence
+
+As the original says; Weft has not measured them.
+
+## Left out of the import
+{rows}
 """
 
 

@@ -131,6 +131,17 @@ class Tokenizer:
         """The piece behind each id, as the vocabulary spells it."""
         return [self._hf.id_to_token(int(token)) or "" for token in ids]
 
+    @property
+    def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids that the tokenizer's own template puts before and after one text, such as [CLS] and [SEP]."""
+        plain = self._hf.encode("a", add_special_tokens=False).ids
+        dressed = self._hf.encode("a", add_special_tokens=True).ids
+        starts = range(len(dressed) - len(plain) + 1)
+        start = next((i for i in starts if dressed[i : i + len(plain)] == plain), None)
+        if start is None:
+            return (), ()
+        return tuple(dressed[:start]), tuple(dressed[start + len(plain) :])
+
     def id_of(self, token: str) -> int | None:
         return self._hf.token_to_id(token)
 

@@ -36,7 +36,8 @@ class Validator:
         total, tokens = 0.0, 0
         for batch in self.batches:
             hidden = self.model.forward_packed(*batch.for_model)
-            log_p = head_log_likelihood(self.model.head.prepare(hidden), self.model.head.weight, self.model.head.bias, batch.targets)
+            head = self.model.head
+            log_p = head_log_likelihood(head.prepare(hidden), head.weight, head.bias, batch.targets)
             total -= float(log_p.sum(dtype=torch.float64))
             tokens += batch.tokens
         return total / max(tokens, 1)

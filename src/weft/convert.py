@@ -1,0 +1,290 @@
+"""Checkpoints of Hugging Face transformers in and out. Weights are read from safetensors only; nothing is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weft.bundle import Bundle, read_json, save_bundle, write_atomically
+from weft.card import imported_card
+from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError
+from weft.families.family import Family, families, find_family
+from weft.families.foreign import ForeignConfig
+from weft.spec import config as c
+from weft.spec.parameters import Parameter, parameters
+from weft.tensors import Stored, read_file, write_file
+from weft.text import Tokenizer
+from weft.text.foreign import read_tokenizer, special_ids, write_tokenizer
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
+TASKS = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}
+"""What a language model of each kind is for; other heads say it themselves."""
+HEAD_TASKS = {"classification": "classify", "tag": "tag", "embedding": "embed"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came in. dropped: (tensor, reason) of what is not kept."""
+
+    path: Path
+    family: str
+    config: c.ModelConfig
+    dropped: tuple[tuple[str, str], ...]
+
+
+# ---------------------------------------------------------------- in
+
+
+def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Iterable[str] = ()) -> Imported:
+    """A Hugging Face folder (or hub id) to a bundle.
+
+    Raises ConfigError (keys or values Weft does not know), BundleError (tensors that do not fit, all at once; pickles;
+    damaged files), TokenizerError, UnknownNameError (model_type or architecture).
+    """
+    folder = find_checkpoint(str(source))
+    name, family, config = read_config(folder, ignore_keys)
+    tokenizer = read_tokenizer(folder)
+    config = _with_tokenizer(folder, config, tokenizer)
+    tensors, dropped = read_weights(folder, family, config)
+    task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
+    card = imported_card(config, family=name, source=Path(str(source)).name, task=task,
+                         size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped)
+    path = save_bundle(out, config, tensors, tokenizer.to_json(), _generation(folder), card, task=task, family=name)
+    return Imported(path, name, config, tuple(dropped))
+
+
+def find_checkpoint(source: str) -> Path:
+    """The folder itself, or a hub repository's files brought here. Raises BundleError."""
+    folder = Path(source)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise BundleError(f"{folder} is no Hugging Face checkpoint: it lacks config.json")
+        return folder
+    if folder.exists():
+        raise BundleError(f"{folder} is a file; a Hugging Face checkpoint is a folder with config.json and *.safetensors")
+    if source.count("/") != 1 or source.startswith((".", "/")):
+        raise BundleError(f"no folder {source}, and a hub id has the form owner/name; the current folder is {Path.cwd()}")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise UsageError(f"no folder {source}; to fetch it from the hub: pip install 'weft[hub]'") from error
+    try:
+        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
+    except Exception as error:  # the library's own tree of errors, and those of its HTTP client
+        raise BundleError(f"cannot fetch {source} from the hub: {error}. Is the machine online, the name right, and access "
+                          f"granted?") from error
+
+
+def read_config(folder: Path, ignore_keys: Iterable[str] = ()) -> tuple[str, Family, c.ModelConfig]:
+    """Name of the family, the family, and the model's config."""
+    values = read_json(folder / "config.json")
+    if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
+        raise ConfigError(f"{folder / 'config.json'} names no model_type; it is no Hugging Face checkpoint")
+    name, family = find_family(values["model_type"])
+    foreign = ForeignConfig(values)
+    foreign.expect("add_cross_attention", False)
+    config = family.read_config(foreign, _head_kind(family, values))
+    foreign.refuse_unread((*getattr(family, "IGNORED", ()), *ignore_keys))
+    return name, family, config
+
+
+def _head_kind(family: Family, values: Mapping[str, Any]) -> str:
+    named = values.get("architectures") or [next(iter(family.ARCHITECTURES))]
+    if named[0] not in family.ARCHITECTURES:
+        raise UnknownNameError(f"architecture of {values['model_type']}", str(named[0]), family.ARCHITECTURES)
+    return family.ARCHITECTURES[named[0]]
+
+
+def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -> c.ModelConfig:
+    """The config with the tokenizer's fingerprint and what it puts around a text. Raises ConfigError if it is too big."""
+    if tokenizer.vocabulary_size > config.vocabulary:
+        raise ConfigError(f"{folder}: the tokenizer has {tokenizer.vocabulary_size} tokens, the model's embedding "
+                          f"{config.vocabulary}; they do not belong together")
+    prefix, suffix = tokenizer.around
+    roles = special_ids(folder, tokenizer)
+    special = replace(config.special, prefix=prefix, suffix=suffix, mask=roles.get("mask_token"), unk=roles.get("unk_token"))
+    return replace(config, tokenizer=tokenizer.fingerprint, special=special)
+
+
+def _generation(folder: Path) -> dict[str, Any]:
+    path = folder / "generation_config.json"
+    values = read_json(path) if path.is_file() else {}
+    beams = values.get("num_beams") or 1
+    return {"beams": int(beams)} | ({"length_penalty": float(values.get("length_penalty") or 1.0),
+                                     "length_formula": "average"} if beams > 1 else {})
+
+
+def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[dict[str, Stored], list[tuple[str, str]]]:
+    """Our tensors, and (name, reason) of foreign ones that are dropped. Raises BundleError that lists every fault."""
+    foreign = _normalised(read_tensors(folder), family, config)
+    table = parameters(config)
+    found: dict[str, Stored] = {}
+    faults: list[str] = []
+    dropped: list[tuple[str, str]] = []
+    used: set[str] = set()
+    for rule in family.rules(config):
+        present = [name for name in rule.theirs if name in foreign]
+        used.update(present)
+        if all(name in table and table[name].tie for name in rule.ours):
+            dropped += [(name, f"tied to {table[rule.ours[0]].tie}") for name in present]
+            continue
+        if len(present) < len(rule.theirs):
+            faults += [f"{name} is missing" for name in rule.theirs if name not in foreign]
+            continue
+        found |= _apply(rule, [foreign[name] for name in rule.theirs], table, faults)
+    for name, tensor in foreign.items():
+        reason = next((why for pattern, why in family.DROPPED if fnmatchcase(name, pattern)), "")
+        if name not in used and reason:
+            dropped.append((name, reason))
+        elif name not in used:
+            faults.append(f"{name} {list(tensor.shape)} is not in the model")
+    if faults:
+        shown = "; ".join(faults[:20]) + (f" and {len(faults) - 20} more" if len(faults) > 20 else "")
+        raise BundleError(f"{folder}: the tensors do not belong to config.json: {shown}")
+    return {name: found[name] for name, row in table.items() if row.tie is None}, dropped
+
+
+def _apply(rule: Any, theirs: list[Stored], table: Mapping[str, Parameter], faults: list[str]) -> dict[str, Stored]:
+    """Our tensors of one rule; faults of shape are added to `faults`."""
+    kinds = {tensor.kind for tensor in theirs}
+    kind = kinds.pop() if len(kinds) == 1 else "F32"
+    arrays = [tensor.bits if tensor.kind == kind else tensor.wide() for tensor in theirs]
+    wanted = [table[name].shape for name in rule.ours]
+    try:
+        made = rule.operation.read(arrays)
+    except ValueError:  # of a number of elements that cannot be cut like this
+        made = []
+    if [array.shape for array in made] != wanted:
+        expected = rule.operation.write([np.empty(shape, np.uint8) for shape in wanted])
+        faults += [f"{name} has shape {list(tensor.shape)}, config.json says {list(array.shape)}"
+                   for name, tensor, array in zip(rule.theirs, theirs, expected, strict=True)]
+        return {}
+    return {name: Stored(array, kind) for name, array in zip(rule.ours, made, strict=True)}
+
+
+def read_tensors(folder: Path) -> dict[str, Stored]:
+    """All tensors of the checkpoint's safetensors file or files, mapped. Raises BundleError."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = read_json(index).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise BundleError(f"{index} has no weight_map; the file is damaged")
+        shards = sorted(set(names.values()))
+        bad = [shard for shard in shards if not isinstance(shard, str) or Path(shard).name != shard
+               or not (folder / shard).is_file()]
+        if bad:
+            raise BundleError(f"{index} names files that are not in {folder}: {', '.join(map(str, bad[:8]))}")
+        found: dict[str, Stored] = {}
+        for shard in shards:
+            found |= read_file(folder / shard)
+        missing = sorted(set(names) - set(found))
+        if missing:
+            raise BundleError(f"{folder}: the index names tensors that are in no shard: {', '.join(missing[:8])}")
+        return found
+    if (folder / "model.safetensors").is_file():
+        return read_file(folder / "model.safetensors")
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise BundleError(f"{folder} has its weights in {', '.join(pickles[:3])}, which Weft does not open: such files can "
+                          f"run code. Where you trust them, convert: model.save_pretrained(folder, safe_serialization=True) "
+                          f"in transformers")
+    raise BundleError(f"{folder} has no model.safetensors")
+
+
+def _normalised(tensors: dict[str, Stored], family: Family, config: c.ModelConfig) -> dict[str, Stored]:
+    """Names as the family's rules have them: old names of norms, and the base model's tensors without their prefix."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+            if name.endswith(old):
+                name = name.removesuffix(old) + new
+        renamed[name] = tensor
+    prefix = family.PREFIX
+    if prefix and not any(name.startswith(prefix) for name in renamed):
+        theirs = {name for rule in family.rules(config) for name in rule.theirs}
+        renamed = {name if name in theirs else prefix + name: tensor for name, tensor in renamed.items()}
+    return renamed
+
+
+# ---------------------------------------------------------------- out
+
+
+def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = None) -> Path:
+    """A bundle to a folder that Hugging Face transformers opens. Raises UsageError if the family cannot say the config."""
+    known = dict(families())
+    name = family_name or bundle.family
+    if name is None:
+        raise UsageError(f"{bundle.path} was trained by Weft, so say in which family's format to write it: --family with one "
+                         f"of {', '.join(sorted(known))}")
+    if name not in known:
+        raise UnknownNameError("family", name, known)
+    family, folder = known[name], Path(out)
+    values = foreign_config(family, bundle.config)
+    tensors = write_weights(family, bundle)
+    kinds = {tensor.kind for tensor in tensors.values()}
+    values["dtype"] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[kinds.pop() if len(kinds) == 1 else "F32"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "model.safetensors", tensors, {"format": "pt"})
+        special = bundle.config.special
+        roles = {"pad_token": special.pad, "bos_token": special.bos, "eos_token": special.eos, "unk_token": special.unk,
+                 "mask_token": special.mask}
+        write_tokenizer(folder, Tokenizer.from_json(bundle.tokenizer_json), roles, bundle.config.window.source)
+        write_atomically(folder / "config.json", json.dumps(values, indent=2).encode())
+    except OSError as error:
+        raise BundleError(f"cannot write {folder}: {error.strerror}") from error
+    return folder
+
+
+def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
+    """The foreign config.json. Raises UsageError with the fields that the family's format has no word for."""
+    names = [name for name, kind in family.ARCHITECTURES.items() if kind == config.head.type]
+    if not names:
+        heads = ", ".join(sorted(set(family.ARCHITECTURES.values())))
+        raise UsageError(f"the family has no {config.head.type} head; it has {heads}")
+    special = config.special
+    try:
+        values = {"architectures": [names[0]], **family.write_config(config), "bos_token_id": special.bos,
+                  "eos_token_id": special.eos, "pad_token_id": special.pad}
+    except (AssertionError, AttributeError, KeyError) as error:
+        raise UsageError(f"the family's format cannot describe this {config.kind} model") from error
+    if config.kind == "encoder-decoder":
+        values["decoder_start_token_id"] = special.start
+    if isinstance(config.head, (c.ClassificationHead, c.TagHead)):
+        values |= {"id2label": {str(i): label for i, label in enumerate(config.head.labels)},
+                   "label2id": {label: i for i, label in enumerate(config.head.labels)}}
+    again = family.read_config(ForeignConfig(values), config.head.type)
+    again = replace(again, tokenizer=config.tokenizer, special=special)
+    if again != config:
+        lost = differences(again.to_dict(), config.to_dict())
+        raise UsageError(f"the family's format cannot say all of this model: {'; '.join(lost)}")
+    return values
+
+
+def differences(theirs: Any, ours: Any, path: str = "") -> list[str]:
+    """`path: theirs there, ours here` of every leaf that differs."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        return [line for key in sorted({*theirs, *ours})
+                for line in differences(theirs.get(key), ours.get(key), f"{path}.{key}".lstrip("."))]
+    return [] if theirs == ours else [f"{path} would be {theirs!r}, not {ours!r}"]
+
+
+def write_weights(family: Family, bundle: Bundle) -> dict[str, Stored]:
+    """Foreign tensors of a bundle; tied ones once, as transformers saves them."""
+    ours, table = bundle.tensors(), parameters(bundle.config)
+    base = family.PREFIX if isinstance(bundle.config.head, c.EmbeddingHead) else ""  # a model without a head has no prefix
+    found: dict[str, Stored] = {}
+    for rule in family.rules(bundle.config):
+        if not all(table[name].tie for name in rule.ours):
+            kinds = {ours[name].kind for name in rule.ours}
+            kind = kinds.pop() if len(kinds) == 1 else "F32"
+            arrays = [ours[name].bits if ours[name].kind == kind else ours[name].wide() for name in rule.ours]
+            made = rule.operation.write(arrays)
+            found |= {name.removeprefix(base): Stored(array, kind) for name, array in zip(rule.theirs, made, strict=True)}
+    return found

@@ -1,0 +1,67 @@
+"""Random small checkpoints of Hugging Face transformers, and what it computes with them: the oracle of every family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+WORDS = 48
+
+
+def make_checkpoint(folder: Path, model_type: str, architecture: str, example: Mapping[str, Any], *, seed: int = 0,
+                    dtype: torch.dtype = torch.float32, shard: str = "5GB") -> Any:
+    """A random model of that class, saved with a small tokenizer; returns it in float32, ready to compute."""
+    config = transformers.AutoConfig.for_model(model_type, **{**SPECIAL, **example})
+    torch.manual_seed(seed)
+    model = getattr(transformers, architecture)._from_config(config, attn_implementation="eager")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.15 * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():
+            if name.endswith("logits_bias"):
+                buffer.add_(torch.randn_like(buffer))
+    model.to(dtype).save_pretrained(folder, max_shard_size=shard)
+    save_tokenizer(folder, config.vocab_size)
+    return type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def save_tokenizer(folder: Path, vocabulary: int) -> None:
+    words = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", *(f"w{i}" for i in range(min(WORDS, vocabulary) - 5))]
+    model = tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(words[:5])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def rows(rng: np.random.Generator, lengths: Sequence[int], vocabulary: int = WORDS) -> list[list[int]]:
+    return [rng.integers(5, vocabulary, length).tolist() for length in lengths]
+
+
+def pad(sequences: Sequence[Sequence[int]], side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids and attention mask, padded with 0 on `side`."""
+    longest = max(map(len, sequences))
+    ids, mask = torch.zeros(len(sequences), longest, dtype=torch.int64), torch.zeros(len(sequences), longest, dtype=torch.int64)
+    for row, sequence in enumerate(sequences):
+        place = slice(0, len(sequence)) if side == "right" else slice(longest - len(sequence), longest)
+        ids[row, place], mask[row, place] = torch.tensor(sequence), 1
+    return ids, mask
+
+
+def valid(array: Any, sequences: Sequence[Sequence[int]], side: str) -> list[np.ndarray]:
+    """Each row's own positions of [B, T, ...]."""
+    array = np.asarray(array.detach().float() if hasattr(array, "detach") else array)
+    return [row[: len(own)] if side == "right" else row[len(row) - len(own):]
+            for row, own in zip(array, sequences, strict=True)]
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """What generate() passes for padding on the left."""
+    return (mask.cumsum(1) - 1).clamp(min=0)

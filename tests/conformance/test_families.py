@@ -1,0 +1,235 @@
+"""Every family against Hugging Face transformers, found by discovery: logits, hidden states, attention, decoding, export."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import weft
+from tests.conformance import checkpoints as hf
+from weft.bundle import open_bundle
+from weft.convert import export_bundle, import_checkpoint, read_tensors
+from weft.decode import generate_batch
+from weft.families.family import families
+from weft.spec import config as c
+from weft.spec.decoding import GenerationOptions
+from weft.spec.trace import Trace
+
+FAMILIES = dict(families())
+EXAMPLES = [pytest.param(name, example, id=f"{name}-{example}") for name, family in FAMILIES.items()
+            for example in family.EXAMPLES]
+HEADS = [pytest.param(name, architecture, id=architecture) for name, family in FAMILIES.items()
+         for architecture, head in family.ARCHITECTURES.items() if head != "language_model"]
+LENGTHS = [7, 1, 12, 4]
+
+
+@functools.cache
+def imported(folder: Path, name: str, example: str, architecture: str) -> tuple[Any, weft.Model, Path]:
+    family = FAMILIES[name]
+    keywords = dict(family.EXAMPLES[example])
+    theirs = hf.make_checkpoint(folder / "hf", keywords.pop("model_type", family.MODEL_TYPES[0]), architecture, keywords)
+    out = import_checkpoint(folder / "hf", folder / "weft").path
+    return theirs, weft.load(out), folder
+
+
+@pytest.fixture(scope="module", name="made")
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    @functools.cache
+    def make(name: str, example: str, architecture: str = "") -> tuple[Any, weft.Model, Path]:
+        architecture = architecture or next(iter(FAMILIES[name].ARCHITECTURES))
+        return imported(tmp_path_factory.mktemp(f"{name}-{example}"), name, example, architecture)
+    return make
+
+
+def close(ours: Any, theirs: Any) -> None:
+    np.testing.assert_allclose(np.asarray(ours, np.float32), np.asarray(theirs, np.float32), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES)
+@pytest.mark.parametrize("side", ["right", "left"])
+@torch.no_grad()
+def test_logits_at_every_position(made: Any, name: str, example: str, side: str) -> None:
+    theirs, ours, _ = made(name, example)
+    rng = np.random.default_rng(0)
+    sequences = hf.rows(rng, LENGTHS)
+    ids, mask = hf.pad(sequences, side)
+    kind = ours.config.kind
+    if kind == "encoder-decoder":
+        targets = [[ours.config.special.start, *row] for row in hf.rows(rng, [3, 6, 2, 9])]
+        target_ids, _ = hf.pad(targets, "right")
+        found = theirs(input_ids=ids, attention_mask=mask, decoder_input_ids=target_ids).logits
+        logits, expected = ours.logits(sequences, targets), hf.valid(found, targets, "right")
+        sequences = targets
+    elif kind == "encoder-only":
+        keywords = {} if side == "right" else own_positions(theirs, ours, mask)
+        found = theirs(input_ids=ids, attention_mask=mask, **keywords).logits
+        logits, expected = ours.runner.score(sequences), hf.valid(found, sequences, side)
+    else:
+        for row in sequences[:: 1 if dynamic(ours.config) else len(sequences)]:  # the oracle mixes lengths of a batch
+            close(ours.logits([row])[0], theirs(torch.tensor([row])).logits[0])
+        if dynamic(ours.config):
+            return
+        found = theirs(input_ids=ids, attention_mask=mask, **own_positions(theirs, ours, mask)).logits
+        logits, expected = ours.logits(sequences), hf.valid(found, sequences, side)
+    for row, want in zip(hf.valid(logits, sequences, "right"), expected, strict=True):
+        close(row, want)
+
+
+def dynamic(config: c.ModelConfig) -> bool:
+    stack = config.decoder
+    return isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary) \
+        and isinstance(stack.position.scaling, c.DynamicScaling)
+
+
+def own_positions(theirs: Any, ours: weft.Model, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """position_ids of text that is padded on the left, for models that take them; others count the mask."""
+    if "position_ids" not in inspect.signature(theirs.forward).parameters:
+        return {}
+    stack = ours.config.decoder or ours.config.encoder
+    offset = stack.position.offset if isinstance(stack.position, c.Learned) and ours.config.decoder is None else 0
+    return {"position_ids": hf.positions(mask) + offset}
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES)
+@torch.no_grad()
+def test_hidden_states_and_attention(made: Any, name: str, example: str) -> None:
+    theirs, ours, _ = made(name, example)
+    row = hf.rows(np.random.default_rng(1), [11])[0]
+    trace, ids = Trace(), torch.tensor([row])
+    config, asked = ours.config, {"output_hidden_states": True, "output_attentions": True}
+    if config.kind == "encoder-decoder":
+        found = theirs(input_ids=ids, decoder_input_ids=ids[:, :5], **asked)
+        ours.logits([row], [row[:5]], trace=trace)
+        close(trace["encoder.hidden"], found.encoder_last_hidden_state)
+        compare(trace, "decoder", found.decoder_hidden_states, found.decoder_attentions, config.decoder)
+        compare(trace, "encoder", found.encoder_hidden_states, found.encoder_attentions, config.encoder)
+        for layer, weights in enumerate(found.cross_attentions):
+            close(trace[f"decoder.blocks.{layer}.cross_attention.weights"], weights)
+        return
+    found = theirs(input_ids=ids, **asked)
+    if config.kind == "encoder-only":
+        ours.runner.score([row], trace=trace)
+        compare(trace, "encoder", found.hidden_states, found.attentions, config.encoder)
+    else:
+        ours.logits([row], trace=trace)
+        compare(trace, "decoder", found.hidden_states, found.attentions, config.decoder)
+
+
+def compare(trace: Trace, name: str, hidden: Any, attentions: Any, stack: Any) -> None:
+    for layer in range(stack.layers - 1):
+        close(trace[f"{name}.blocks.{layer}.hidden"], hidden[layer + 1])
+    last = hidden[stack.layers]  # after the final norm in most models, before it in some
+    options = [trace[f"{name}.hidden"], trace[f"{name}.blocks.{stack.layers - 1}.hidden"]]
+    assert min(float(np.abs(option - np.asarray(last)).max()) for option in options) < 2e-4
+    for layer, weights in enumerate(attentions):
+        close(trace[f"{name}.blocks.{layer}.self_attention.weights"], weights)
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES)
+@pytest.mark.parametrize("beams", [1, 4])
+def test_decoding_gives_the_same_tokens(made: Any, name: str, example: str, beams: int) -> None:
+    theirs, ours, _ = made(name, example)
+    config = ours.config
+    if config.kind == "encoder-only":
+        pytest.skip("an encoder generates nothing")
+    sequences = hf.rows(np.random.default_rng(2), LENGTHS)
+    options = GenerationOptions(beams=beams, max_new_tokens=10, length_formula="average", early_stopping="heuristic")
+    if config.kind == "encoder-decoder":
+        found = generate_batch(ours.runner, sequences, options)
+    else:
+        found = generate_batch(ours.runner, None, options, prompts=sequences)
+    for row, hypotheses in zip(sequences, found, strict=True):  # one by one: the oracle's batches change its results
+        out = theirs.generate(input_ids=torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.int64),
+                              generation_config=transformers.GenerationConfig(
+            num_beams=beams, max_new_tokens=10, do_sample=False, pad_token_id=0, eos_token_id=config.special.eos,
+            decoder_start_token_id=config.special.start, bos_token_id=1))
+        new = out[0, 1 if config.kind == "encoder-decoder" else len(row):].tolist()
+        assert list(hypotheses[0].tokens) == new[: len(hypotheses[0].tokens)]
+        assert all(token == 0 for token in new[len(hypotheses[0].tokens):])
+
+
+@pytest.mark.parametrize(("name", "architecture"), HEADS)
+@torch.no_grad()
+def test_other_heads(made: Any, name: str, architecture: str) -> None:
+    for example in list(FAMILIES[name].EXAMPLES)[:2]:
+        theirs, ours, _ = made(name, example, architecture)
+        sequences = hf.rows(np.random.default_rng(3), LENGTHS)
+        ids, mask = hf.pad(sequences, "right")
+        found = theirs(input_ids=ids, attention_mask=mask)
+        scores, head = ours.runner.score(sequences), ours.config.head
+        if isinstance(head, c.EmbeddingHead):
+            for row, own, want in zip(scores, sequences, found.last_hidden_state, strict=True):
+                close(row, want[: len(own)].mean(0))
+        elif isinstance(head, c.TagHead):
+            logits = found.logits if found.logits.dim() == 3 else found.logits[:, :, None]
+            for row, own, want in zip(scores, sequences, logits, strict=True):
+                close(row[: len(own)], want[: len(own)])
+        else:
+            close(scores, found.logits)
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES)
+@torch.no_grad()
+def test_export_is_the_checkpoint_again(made: Any, name: str, example: str) -> None:
+    theirs, _ours, folder = made(name, example)
+    check_export(folder, theirs)
+
+
+@pytest.mark.parametrize(("name", "architecture"), HEADS)
+def test_export_of_other_heads(made: Any, name: str, architecture: str) -> None:
+    theirs, _, folder = made(name, next(iter(FAMILIES[name].EXAMPLES)), architecture)
+    check_export(folder, theirs)
+
+
+def check_export(folder: Path, theirs: Any) -> None:
+    out = export_bundle(open_bundle(folder / "weft"), folder / "again")
+    before, after = read_tensors(folder / "hf"), read_tensors(out)
+    for tensor, stored in after.items():
+        assert stored.kind == before[tensor].kind
+        assert np.array_equal(stored.bits, before[tensor].bits), tensor
+    again, report = type(theirs).from_pretrained(out, attn_implementation="eager", output_loading_info=True)
+    unused = {"pooler", "seq_relationship", "cls.predictions"}  # parts that the model has but does not use
+    assert not [key for key in report["missing_keys"] if not any(part in key for part in unused)], report
+    assert not report["unexpected_keys"], report
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
+    keywords = {"decoder_input_ids": ids[:, :3]} if again.config.is_encoder_decoder else {}
+    with torch.no_grad():
+        mine, want = again.eval()(input_ids=ids, **keywords), theirs(input_ids=ids, **keywords)
+    np.testing.assert_array_equal(np.asarray(mine[0]), np.asarray(want[0]))
+    second = import_checkpoint(out, folder / "second")
+    first = open_bundle(folder / "weft")
+    assert second.config == first.config
+    assert all(np.array_equal(a.bits, b.bits) for a, b in zip(first.tensors().values(),
+                                                               open_bundle(second.path).tensors().values(), strict=True))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@torch.no_grad()
+def test_half_precision_and_shards(tmp_path: Path, name: str, dtype: str) -> None:
+    """Numbers in 16 bits, in several files, come in and go out as they are."""
+    family = FAMILIES[name]
+    keywords = dict(family.EXAMPLES[next(iter(family.EXAMPLES))])
+    theirs = hf.make_checkpoint(tmp_path / "hf", keywords.pop("model_type", family.MODEL_TYPES[0]),
+                                next(iter(family.ARCHITECTURES)), keywords, dtype=getattr(torch, dtype), shard="8KB")
+    assert (tmp_path / "hf" / "model.safetensors.index.json").exists()
+    ours = weft.load(import_checkpoint(tmp_path / "hf", tmp_path / "weft").path)
+    row = [5, 9, 11, 30, 8]
+    if ours.config.kind == "encoder-decoder":
+        ids = torch.tensor([row])
+        close(ours.logits([row], [row[:3]])[0], theirs(ids, decoder_input_ids=ids[:, :3]).logits[0])
+    elif ours.config.kind == "encoder-only":
+        close(ours.runner.score([row])[0], theirs(torch.tensor([row])).logits[0])
+    else:
+        close(ours.logits([row])[0], theirs(torch.tensor([row])).logits[0])
+    out = export_bundle(open_bundle(tmp_path / "weft"), tmp_path / "out")
+    before, after = read_tensors(tmp_path / "hf"), read_tensors(out)
+    assert all(np.array_equal(before[key].bits, stored.bits) and before[key].kind == stored.kind
+               for key, stored in after.items())

@@ -78,7 +78,7 @@ def weft_step(dtype: torch.dtype, encoded: Encoded) -> Step:
 
     def step(rows: list[int]) -> None:
         size = -(-len(rows) // len(replicas.models))
-        parts = [make_batch(encoded, rows[i : i + size], config.special) for i in range(0, len(rows), size)]
+        parts = [make_batch(encoded, rows[i : i + size], config) for i in range(0, len(rows), size)]
         replicas.backward(parts, SMOOTHING)
         adam.step(1e-4, sum(part.tokens for part in parts))
 
@@ -88,7 +88,7 @@ def weft_step(dtype: torch.dtype, encoded: Encoded) -> Step:
 def hugging_face_step(dtype: torch.dtype, encoded: Encoded) -> Step:
     from transformers import MarianConfig, MarianMTModel
 
-    special = transformer.config(VOCABULARY, LAYERS, WIDTH, HEADS, FEED_FORWARD).special
+    shape = transformer.config(VOCABULARY, LAYERS, WIDTH, HEADS, FEED_FORWARD)
     config = MarianConfig(
         vocab_size=VOCABULARY, d_model=WIDTH, encoder_layers=LAYERS, decoder_layers=LAYERS, encoder_ffn_dim=FEED_FORWARD,
         decoder_ffn_dim=FEED_FORWARD, encoder_attention_heads=HEADS, decoder_attention_heads=HEADS, dropout=DROPOUT,
@@ -98,7 +98,7 @@ def hugging_face_step(dtype: torch.dtype, encoded: Encoded) -> Step:
     adam = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9, fused=True)
 
     def step(rows: list[int]) -> None:
-        batch = make_batch(encoded, rows, special)
+        batch = make_batch(encoded, rows, shape)
         mask = torch.arange(batch.source.shape[1]) < batch.source_lengths[:, None]
         labels = torch.full(batch.inputs.shape, -100).flatten()
         labels[(torch.arange(batch.inputs.shape[1]) < batch.lengths[:, None]).flatten()] = batch.targets

@@ -13,11 +13,15 @@ import numpy as np
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
 from weft.errors import UnknownNameError, UsageError, WindowError
-from weft.spec.config import ModelConfig
+from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent
 from weft.spec.trace import Trace
 from weft.tasks import find_task
+from weft.tasks.classify import classified
+from weft.tasks.complete import Truncate, continuation, fit, prompt_ids
+from weft.tasks.fill import Candidate, fill
+from weft.tasks.tag import WORD, entities, tag_words
 from weft.text import StreamDecoder, Tokenizer
 from weft.text.sentences import split_to_fit
 
@@ -35,7 +39,8 @@ class Result:
     """One source's answer: the best hypothesis, and with n_best above 1 all of them in `alternatives`.
 
     tokens: generated ids, end-of-sequence left out. score: length-penalised log-probability (semantics 5).
-    logprobs: one for each generated token, end-of-sequence included.
+    logprobs: one for each generated token, end-of-sequence included. prompt: what a decoder-only model was given; `text`
+    is what it added.
     """
 
     text: str
@@ -44,6 +49,7 @@ class Result:
     logprobs: tuple[float, ...]
     finished: bool
     alternatives: tuple[Result, ...] = ()
+    prompt: str = ""
 
 
 class Model:
@@ -51,7 +57,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, precision: Literal["fp32", "bf16"] = "fp32") -> None:
         self.bundle, self.precision = bundle, precision
-        self.config: ModelConfig = bundle.config
+        self.config: c.ModelConfig = bundle.config
         self.tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
         self.task = find_task(bundle.task)
         self.defaults = _override(GenerationOptions(), bundle.generation)
@@ -72,19 +78,68 @@ class Model:
         A blank text stays as it is. A text longer than the window is cut at sentence ends and put together again,
         with a line in `notices`; too_long="refuse" raises WindowError instead.
         """
+        self._needs(c.LanguageModelHead, "encoder-decoder", "translate")
         single = isinstance(texts, str)
         results = self.generate([texts] if isinstance(texts, str) else list(texts), too_long=too_long, **options)
         outputs = [result.text for result in results]
         return outputs[0] if single else outputs
 
-    def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", first: int = 0, **options: Any
-                 ) -> list[Result]:
-        """Decode texts or token ids, each to a Result, in order. Ids get end-of-sequence if they lack it.
+    def complete(self, prompts: str | Sequence[str], *, truncate: Truncate = "refuse", **options: Any) -> Any:
+        """A prompt -> its Result, whose `text` is what the model adds to `prompt`; a list -> a list of them.
+
+        A prompt that leaves no room for the new tokens in the window raises WindowError; truncate="left" cuts its beginning.
+        """
+        if self.config.kind != "decoder-only":
+            raise UsageError(f"this model does not complete prompts: {self._abilities()}")
+        results = self.generate([prompts] if isinstance(prompts, str) else list(prompts), truncate=truncate, **options)
+        return results[0] if isinstance(prompts, str) else results
+
+    def fill(self, text: str, top: int = 5) -> list[list[Candidate]]:
+        """For every [MASK] (or <mask>) in a text the `top` likeliest tokens with their probabilities, best first."""
+        self._needs(c.LanguageModelHead, "encoder-only", "fill in words")
+        return fill(self.runner, self.tokenizer, self.config, text, top)
+
+    def classify(self, texts: str | Sequence[str]) -> Any:
+        """One text -> Classified (label, probability, probabilities); a list -> a list of them. Long ones are cut."""
+        self._needs(c.ClassificationHead, None, "classify")
+        many = [texts] if isinstance(texts, str) else list(texts)
+        found = classified(self.runner.score_all(self._whole(many)), self.config)
+        return found[0] if isinstance(texts, str) else found
+
+    def tag(self, texts: str | Sequence[str]) -> Any:
+        """One text -> its entities (label, text, start, end, probability) in order; a list -> a list of such lists."""
+        self._needs(c.TagHead, None, "tag words")
+        many = [texts] if isinstance(texts, str) else list(texts)
+        spans = [[match.span() for match in WORD.finditer(text)] for text in many]
+        words = [[text[start:end] for start, end in row] for text, row in zip(many, spans, strict=True)]
+        tagged = iter(tag_words(self.runner, self.tokenizer, self.config, [row for row in words if row]))
+        found = [entities(text, row, *next(tagged)) if row else [] for text, row in zip(many, spans, strict=True)]
+        return found[0] if isinstance(texts, str) else found
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> float32 [texts, D], pooled as the model's head says. Long ones are cut."""
+        self._needs(c.EmbeddingHead, None, "embed texts")
+        return np.stack(self.runner.score_all(self._whole(texts)))
+
+    def _whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts as ids for one pass each; what is past the window is cut, with a notice."""
+        limit, rows = self.config.window.source, self.task.sources(self.tokenizer, texts, self.config.special)
+        for index, row in enumerate(rows):
+            if len(row) > limit:
+                self.notices.append(f"input {index + 1} has {len(row)} tokens; only the window of {limit} was read")
+        return [row[:limit] for row in rows]
+
+    def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", truncate: Truncate = "refuse",
+                 first: int = 0, **options: Any) -> list[Result]:
+        """Decode texts or token ids, each to a Result, in order: sources, which get end-of-sequence if their ids lack it,
+        or prompts of a decoder-only model.
 
         first: the number of the first input among all that share a seed, for callers who send them in parts.
         """
         chosen = self.options(**options)
-        self._needs_encoder()
+        self._needs_decoder()
+        if self.config.encoder is None:
+            return self._complete(inputs, truncate, first, chosen)
         pieces = [self._pieces(index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
         streams = [first + index + (piece << 32) for index, parts in enumerate(pieces) for piece in range(len(parts))]
@@ -98,15 +153,23 @@ class Model:
         Greedy unless options say otherwise; with beams above 1, StepEvents instead of TokenEvents. A blank text has no
         tokens.
         """
+        truncate = options.pop("truncate", "refuse")
         chosen = self.options(**({"beams": 1, "n_best": 1} | options))
-        self._needs_encoder()
+        self._needs_decoder()
+        if self.config.encoder is None:
+            prompt = self._prompt(0, text, chosen, truncate)
+            yield from self._told(generate(self.runner, None, chosen, prompts=[prompt]), StreamDecoder(self.tokenizer, prompt))
+            return
         if isinstance(text, str) and not text.strip():
             yield FinishedEvent(0, (Hypothesis((), (), 0.0, True),))
             return
         source = self._source(text)
         self._check_window(0, source, "")
-        decoder = StreamDecoder(self.tokenizer)
-        for event in generate(self.runner, [source], chosen):
+        yield from self._told(generate(self.runner, [source], chosen), StreamDecoder(self.tokenizer))
+
+    def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder) -> Iterator[GenerationEvent]:
+        """Events with the text that each token adds."""
+        for event in events:
             if isinstance(event, TokenEvent):
                 event = replace(event, text="" if event.token == self.config.special.eos else decoder.push(event.token))
             if isinstance(event, FinishedEvent) and (rest := decoder.flush()):
@@ -140,10 +203,34 @@ class Model:
 
     # ------------------------------------------------------------ inside
 
-    def _needs_encoder(self) -> None:
-        if self.config.encoder is None:
-            raise UsageError("this model is decoder-only: it completes texts, which Weft does not offer yet; logits(ids) "
-                             "scores them")
+    def _abilities(self) -> str:
+        """What this model can do, for an error that says so."""
+        head = self.config.head
+        if isinstance(head, c.LanguageModelHead):
+            verb = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}[self.config.kind]
+        else:
+            verb = {"classification": "classify", "tag": "tag", "embedding": "embed"}[head.type]
+        command = f", weft {verb} on the command line" if verb != "embed" else ""
+        return f"it is {self.config.kind} with a {head.type} head; use model.{verb}(...){command}"
+
+    def _needs(self, head: type, kind: str | None, what: str) -> None:
+        if not isinstance(self.config.head, head) or kind not in (None, self.config.kind):
+            raise UsageError(f"this model does not {what}: {self._abilities()}")
+
+    def _needs_decoder(self) -> None:
+        if self.config.decoder is None or not isinstance(self.config.head, c.LanguageModelHead):
+            raise UsageError(f"this model does not generate text: {self._abilities()}")
+
+    def _complete(self, inputs: Sequence[str | Ids], truncate: Truncate, first: int, options: GenerationOptions
+                  ) -> list[Result]:
+        prompts = [self._prompt(index, item, options, truncate) for index, item in enumerate(inputs)]
+        streams = [first + index for index in range(len(prompts))]
+        return self._decode(prompts, streams, options)
+
+    def _prompt(self, index: int, item: str | Ids, options: GenerationOptions, truncate: Truncate) -> list[int]:
+        ids = prompt_ids(self.tokenizer, self.config.special, item) if isinstance(item, str) else _rows(item)[0]
+        self._check_ids([ids], "prompt", None)
+        return fit(ids, self.config, options.max_new_tokens, truncate, f"prompt {index + 1}")
 
     def _pieces(self, index: int, item: str | Ids, too_long: TooLong) -> list[list[int]]:
         """An input as sources that fit the window; none for a blank text."""
@@ -192,19 +279,22 @@ class Model:
         answers: dict[int, Result] = {}
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            found = generate_batch(self.runner, [sources[row] for row in rows], options,
-                                   streams=[streams[row] for row in rows])
-            answers |= {row: self._result(hypotheses) for row, hypotheses in zip(rows, found, strict=True)}
+            chosen = [sources[row] for row in rows]
+            given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
+            found = generate_batch(self.runner, **given, options=options, streams=[streams[row] for row in rows])
+            answers |= {row: self._result(hypotheses, sources[row]) for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
 
-    def _result(self, hypotheses: Sequence[Hypothesis]) -> Result:
-        results = [self._one(hypothesis) for hypothesis in hypotheses]
+    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int]) -> Result:
+        results = [self._one(hypothesis, given) for hypothesis in hypotheses]
         return replace(results[0], alternatives=tuple(results)) if len(results) > 1 else results[0]
 
-    def _one(self, hypothesis: Hypothesis) -> Result:
-        tokens = hypothesis.tokens[:-1] if hypothesis.finished else hypothesis.tokens
-        return Result(self.task.prediction(self.tokenizer, tokens), tokens, hypothesis.score, hypothesis.log_probs,
-                      hypothesis.finished)
+    def _one(self, hypothesis: Hypothesis, given: Sequence[int]) -> Result:
+        tokens, prompt = hypothesis.tokens[:-1] if hypothesis.finished else hypothesis.tokens, ""
+        text = self.tokenizer.decode(tokens)
+        if self.config.encoder is None:
+            text, prompt = continuation(self.tokenizer, given, tokens), self.tokenizer.decode(given)
+        return Result(text, tokens, hypothesis.score, hypothesis.log_probs, hypothesis.finished, prompt=prompt)
 
 
 def load(name_or_path: str | Path, *, precision: Literal["fp32", "bf16"] = "fp32") -> Model:

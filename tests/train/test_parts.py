@@ -105,13 +105,13 @@ def test_bfloat16_keeps_a_float32_master() -> None:
 def test_replicas_side_by_side_equal_one_model(dtype: torch.dtype, tolerance: float) -> None:
     rng = np.random.default_rng(0)
     sources, targets = ([rng.integers(4, 30, n).tolist() for n in (5, 3, 7, 4, 1, 6)] for _ in range(2))
-    special = small_model().config.special
+    config = small_model().config
     found = []
     for count, parts in ((1, [range(6)]), (2, [range(3), range(3, 6)]), (2, [range(2), range(2, 5), range(5, 6)])):
         model = small_model()
         flat = FlatParameters(model, dtype)
         replicas = Replicas(model, flat, torch.get_num_threads(), count)
-        batches = [make_batch(Encoded(Ragged(sources), Ragged(targets)), list(part), special) for part in parts]
+        batches = [make_batch(Encoded(Ragged(sources), Ragged(targets)), list(part), config) for part in parts]
         for _ in range(2):  # the second time as after an optimiser step
             flat.zero_gradient()
             loss = replicas.backward(batches, 0.1)
@@ -128,7 +128,7 @@ def test_dropout_of_replicas_depends_on_the_seed_only() -> None:
         model = small_model().set_dropout(0.5)
         replicas = Replicas(model, FlatParameters(model), torch.get_num_threads(), 2)
         examples = Encoded(Ragged([[5, 6, 3]] * 4), Ragged([[7, 8]] * 4))
-        batches = [make_batch(examples, [i, i + 1], model.config.special) for i in (0, 2)]
+        batches = [make_batch(examples, [i, i + 1], model.config) for i in (0, 2)]
         losses.append([replicas.backward(batches, 0.0) for _ in range(3)])
     assert losses[0] == losses[1] != losses[2]
 

@@ -24,7 +24,7 @@ from weft.train import plan
 from weft.train import run as run_module
 
 SMALL = {"width": 32, "layers": 1, "heads": 2, "feed_forward": 64, "vocabulary": 330, "batch_tokens": 400, "threads": 1,
-         "samples": 0, "validation_bleu": 0, "warmup": 20, "learning_rate": 3e-3, "log_every": 5}
+         "samples": 0, "validation_examples": 0, "warmup": 20, "learning_rate": 3e-3, "log_every": 5}
 
 
 @pytest.fixture(scope="module", name="pairs")
@@ -49,11 +49,11 @@ def weights(folder: str | Path) -> dict[str, np.ndarray]:
 ], ids=["transformer", "rnn"])
 def test_learns_a_small_language(pairs: str, tmp_path: Path, options: dict) -> None:
     out = tmp_path / "out"
-    settings = SMALL | {"width": 64, "layers": 2, "samples": 2, "validation_bleu": 50} | options
+    settings = SMALL | {"width": 64, "layers": 2, "samples": 2, "validation_examples": 50} | options
     if options["family"] == "rnn":
         settings |= {"layers": 1, "learning_rate": 5e-3}
     end = finished(data=(pairs,), out=str(out), **settings)
-    assert end.reason == "steps" and end.best_bleu is not None and end.best_bleu > 60
+    assert end.reason == "steps" and end.best_score is not None and end.best_score > 60
     model = weft.load(out)
     held_out = toy_pairs(40, seed=5)
     outputs = model.translate([source for source, _ in held_out])

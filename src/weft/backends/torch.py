@@ -16,6 +16,7 @@ from weft.nn.cache import Columns, Past, padded
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
 from weft.nn.recurrent import RecurrentMemory, State
+from weft.spec import config as c
 from weft.spec.decoding import Best
 from weft.spec.trace import Trace
 
@@ -113,6 +114,19 @@ class TorchRunner:
         else:
             hidden = self.model(None, None, ids, lengths, trace=trace)
         return self.model.head.score(hidden, lengths).float().numpy()
+
+
+    def score_all(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
+        """`score` of any number of texts, each without its padding: batches of about `most` positions, alike in length."""
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        per_position = isinstance(self.model.config.head, (c.LanguageModelHead, c.TagHead))
+        found: dict[int, np.ndarray] = {}
+        while order:
+            size = max(1, most // max(1, len(rows[order[-1]])))
+            chosen, order = order[-size:], order[:-size]
+            scores = self.score([rows[i] for i in chosen])
+            found |= {i: row[: len(rows[i])] if per_position else row for i, row in zip(chosen, scores, strict=True)}
+        return [found[i] for i in range(len(rows))]
 
 
 def _best(logits: Tensor, k: int) -> Best:

@@ -9,8 +9,15 @@ import sys
 
 VERBS = {
     "translate": "translate texts, or standard input line by line",
+    "complete": "go on with a prompt",
+    "fill": "guess hidden words",
+    "classify": "label texts",
+    "tag": "find names and other entities in texts",
     "train": "train a model from files, or go on with a run",
-    "evaluate": "score a model on a file of sentence pairs",
+    "evaluate": "score a model on files of examples",
+    "import": "make a bundle of a Hugging Face checkpoint",
+    "export": "make a Hugging Face checkpoint of a bundle",
+    "show": "show a model's architecture",
 }
 
 _HELP = """usage: weft VERB [options]
@@ -23,6 +30,7 @@ weft VERB --help shows a verb's options with examples; weft --version the versio
 
 examples:
   weft translate "J'aime l'apprentissage automatique"
+  weft complete "ROMEO:" --model shakespeare --sample
   weft train pairs.tsv --minutes 20 --out my-model
   weft evaluate my-model --data test.tsv"""
 

@@ -109,7 +109,7 @@ def _started(event: t.Started) -> str:
 
 
 def _validated(event: t.Validated) -> str:
-    score = "" if event.bleu is None else f", BLEU {event.bleu:.1f}"
+    score = "" if event.score is None else f", {event.metric} {event.score:.1f}"
     head = f"update {event.step:,}: validation loss {event.loss:.4f}, perplexity {event.perplexity:.2f}{score}" + (
         " (best)" if event.best else "")
     return "\n".join([head, *(f"    {source}\n    = {reference}\n    > {output}"
@@ -122,7 +122,7 @@ _ENDS = {"minutes": "the time is up", "steps": "all updates are done,", "epochs"
 
 def _finished(event: t.Finished) -> str:
     score = "" if event.best_loss is None else f"; best validation loss {event.best_loss:.4f}" + (
-        "" if event.best_bleu is None else f", BLEU {event.best_bleu:.1f}")
+        "" if event.best_score is None else f", {event.metric} {event.best_score:.1f}")
     after = " Give the same command to go on." if event.reason == "interrupted" else ""
     return f"{_ENDS.get(event.reason, event.reason)} after update {event.step:,}{score}. The model is in {event.bundle}.{after}"
 

@@ -6,6 +6,8 @@ Lines end at \\n only (a final \\r is dropped): other Unicode line separators oc
 from __future__ import annotations
 
 import gzip
+import itertools
+import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -45,15 +47,11 @@ def require_examples(pairs: Sequence[Pair], paths: Sequence[str | Path], at_leas
 
 
 def _read_file(path: Path, source: int, target: int) -> Iterator[Pair]:
-    with _open(path) as stream:
-        try:
-            for number, line in enumerate(read_lines(stream, str(path)), 1):
-                if line.strip():
-                    pair = _columns(line, path, number, source, target)
-                    if pair[0].strip() and pair[1].strip():
-                        yield pair
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(f"{path} is not a whole gzip file ({error}); fetch or compress it again") from error
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            pair = _columns(line, path, number, source, target)
+            if pair[0].strip() and pair[1].strip():
+                yield pair
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -91,3 +89,74 @@ def texts(pairs: Iterable[Pair]) -> Iterator[str]:
     for source, target in pairs:
         yield source
         yield target
+
+
+def read_texts(paths: Sequence[str | Path], column: int = 0) -> list[str]:
+    """Texts of files: a .txt is one; of a .jsonl every line's "text", of a .tsv every line's column. Also as .gz.
+
+    Blank ones are skipped. Raises DataError.
+    """
+    found = [text for path in map(Path, paths) for text in _texts_of(path, column) if text.strip()]
+    if not found:
+        raise DataError(f"{', '.join(map(str, paths))}: no text")
+    return found
+
+
+def _texts_of(path: Path, column: int) -> Iterator[str]:
+    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    lines = _lines(path)
+    if kind == "jsonl":
+        yield from (_json_text(line, path, number) for number, line in enumerate(lines, 1) if line.strip())
+    elif kind == "tsv":
+        yield from (_columns(line, path, number, column, column)[0] for number, line in enumerate(lines, 1) if line.strip())
+    else:
+        yield "\n".join(lines)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with _open(path) as stream:
+        try:
+            yield from read_lines(stream, str(path))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"{path} is not a whole gzip file ({error}); fetch or compress it again") from error
+
+
+def _json_text(line: str, path: Path, number: int) -> str:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path}, line {number} is not JSON ({error}). The line begins: {line[:80]!r}") from error
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        raise DataError(f"{path}, line {number} has no \"text\". The line begins: {line[:80]!r}")
+    return value["text"]
+
+
+def read_tagged(paths: Sequence[str | Path]) -> list[Pair]:
+    """(words, tags), each joined by spaces, of files with `word TAB tag` a line and a blank line after each sentence.
+
+    Raises DataError for a line that is neither, and for a tag that is not O, B-... or I-....
+    """
+    found = []
+    for path in map(Path, paths):
+        sentence: list[Pair] = []
+        for number, line in enumerate(itertools.chain(_lines(path), [""]), 1):
+            if line.strip():
+                sentence.append(_tagged_word(line, path, number))
+            elif sentence:
+                words, tags = zip(*sentence, strict=True)
+                found.append((" ".join(words), " ".join(tags)))
+                sentence = []
+    if not found:
+        raise DataError(f"{', '.join(map(str, paths))}: no sentences")
+    return found
+
+
+def _tagged_word(line: str, path: Path, number: int) -> Pair:
+    parts = line.split("\t")
+    if len(parts) != 2:
+        raise DataError(f"{path}, line {number}: {len(parts)} columns, but a word and its tag are asked for, separated by a "
+                        f"tab. The line begins: {line[:80]!r}")
+    word, tag = "".join(parts[0].split()) or "\ufffd", parts[1].strip()
+    if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag.split()) != 1):
+        raise DataError(f"{path}, line {number}: the tag {tag[:40]!r} is none of O, B-... and I-...")
+    return word, tag

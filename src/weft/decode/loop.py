@@ -26,7 +26,7 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
 
     seeds: one per request, instead of options.seed for all. streams: the number of each request among those of its
     seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
-    of options.max_new_tokens or twice the source and 10 more; 0 gives an empty hypothesis. steps: whether beam search
+    of options.max_new_tokens or the default that it names; 0 gives an empty hypothesis. steps: whether beam search
     yields StepEvents. Raises UsageError and WindowError at the first event.
     """
     inputs = _inputs(sources, prompts, seeds, streams, limits)
@@ -108,7 +108,7 @@ def _limit(runner: Runner, options: GenerationOptions, length: int, prompted: bo
         raise WindowError(f"request {index}: a prompt of {length} tokens leaves no room in the model's window of "
                           f"{runner.max_target}; shorten it by {1 - room} or more")
     if asked is None:
-        return max(0, min(room, 2 * length + 10))
+        return max(0, room if prompted else min(room, 2 * length + 10))
     if asked > room:
         prompt = f"a prompt of {length} tokens and " if prompted else ""
         raise WindowError(f"request {index}: {prompt}{asked} new tokens do not fit the model's window of "

@@ -74,3 +74,13 @@ def pool(hidden: Tensor, lengths: Tensor, pooling: str) -> Tensor:
         return hidden[torch.arange(len(hidden)), lengths - 1]
     valid = (torch.arange(hidden.shape[1]) < lengths[:, None])[:, :, None]
     return (hidden * valid).sum(1) / lengths[:, None].to(hidden.dtype)
+
+
+def pool_packed(hidden: Tensor, lengths: Tensor, pooling: str) -> Tensor:
+    """As `pool`, for the valid positions only, row after row: hidden [N, D] -> [B, D]."""
+    ends = lengths.cumsum(0)
+    if pooling == "mean":
+        rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+        total = hidden.new_zeros(len(lengths), hidden.shape[1], dtype=torch.float32).index_add(0, rows, hidden.float())
+        return (total / lengths[:, None]).to(hidden.dtype)
+    return hidden.index_select(0, ends - lengths if pooling == "first" else ends - 1)

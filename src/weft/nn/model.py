@@ -15,7 +15,7 @@ from weft.nn.attention import Attention
 from weft.nn.dropout import Dropout
 from weft.nn.embedding import embed
 from weft.nn.feed_forward import FeedForward
-from weft.nn.head import Head
+from weft.nn.head import Head, pool_packed
 from weft.nn.linear import Linear
 from weft.nn.packing import Packing
 from weft.nn.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentMemory
@@ -135,6 +135,19 @@ class Model(nn.Module):
         x = self.embed(self.target_embedding, packing.pack(target))
         return self.decoder(x, self._needed(target_lengths), keys_values, mask, packing=packing,
                             project=self.embedding_projection)
+
+    def features(self, source: Tensor | None, source_lengths: Tensor | None, target: Tensor | None,
+                 target_lengths: Tensor | None, places: Tensor | None = None) -> Tensor:
+        """Hidden states [N, D] behind the N targets of a training batch (weft.train.batch), for `head.prepare`."""
+        if target is not None and target_lengths is not None:
+            hidden, lengths = self.forward_packed(source, source_lengths, target, target_lengths), target_lengths
+        else:
+            assert source is not None and source_lengths is not None
+            packing, lengths = Packing(source_lengths, source.shape[1]), source_lengths
+            hidden = self.read(source, source_lengths, packing=packing)
+        if isinstance(self.config.head, c.ClassificationHead):
+            return pool_packed(hidden, lengths, self.config.head.pooling)
+        return hidden if places is None else hidden.index_select(0, places)
 
     def read(self, source: Tensor, lengths: Tensor | None = None, trace: Trace | None = None,
              packing: Packing | None = None, types: Tensor | None = None) -> Tensor:

@@ -56,7 +56,7 @@ class GenerationOptions:
     beams: int = _option(1, "live hypotheses of beam search; 1 is greedy (1 to 64); a bundle has its own default")
     n_best: int = _option(1, "results a source, best first (1 to beams)")
     max_new_tokens: int | None = _option(
-        None, "most tokens to generate; default: the model's own limit, or 2 x source + 10 tokens where shorter"
+        None, "most tokens to generate; default: what the window holds, after a source at most 2 x source + 10"
     )
     min_new_tokens: int = _option(0, "fewest tokens before end-of-sequence may come (0 or more)")
     length_penalty: float = _option(1.0, "alpha of the length penalty; 0 is none, higher favours longer (-5 to 5)")

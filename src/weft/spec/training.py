@@ -22,20 +22,28 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
 class TrainingOptions:
     """One training run. The groups: data, length of the run, model, tokenizer, optimiser, bookkeeping."""
 
-    data: tuple[str, ...] = _option((), "training files: .tsv or .tsv.gz, one example a line", positional=True)
+    data: tuple[str, ...] = _option((), "training files: .tsv, .bio, .txt or .jsonl, also as .gz", positional=True)
     validation: tuple[str, ...] = _option((), "validation files; default: held out from the training data")
     data_root: str = _option("", "folder that relative data and validation paths start from")
     out: str = _option("", "folder for the run and its bundle; default: the first data file's name")
-    task: str = _option("translate", "what is learnt (translate)")
+    task: str = _option("translate", "what is learnt: translate (pairs), classify (texts and labels), tag (words and tags), "
+                                     "complete, fill or denoise (texts)")
     source_column: int = _option(0, "column of the source, from 0")
     target_column: int = _option(1, "column of the target, from 0")
+    start: str = _option("", "bundle whose tokenizer and weights the run begins with; a head that does not fit is new")
+    context: int = _option(256, "tokens of a window: complete, fill, denoise")
+    noise: float | None = _option(None, "share of tokens that fill (default 0.15) and denoise (0.15 spans, 0.3 infill) hide")
+    objective: str = _option("spans", "denoise: restore spans one by one (T5) or the whole text (BART)",
+                             choices=("spans", "infill"))
     max_length: int = _option(200, "longest source or target in tokens; longer pairs are left out and counted")
 
     minutes: float | None = _option(None, "wall-clock budget; the learning rate decays to its end")
     steps: int | None = _option(None, "number of updates")
     epochs: float | None = _option(None, "passes over the data; without minutes, steps or epochs --size decides")
 
-    family: str = _option("transformer", "transformer or rnn", choices=("transformer", "rnn"))
+    family: str = _option("auto", "transformer or rnn; llama or gpt2 to complete; modernbert to fill, classify and tag; "
+                                  "auto: the first that does the task",
+                          choices=("auto", "transformer", "rnn", "llama", "gpt2", "modernbert"))
     size: str = _option("auto", "tiny, small, base, big, or auto: from the amount of data")
     layers: int | None = _option(None, "encoder layers (and decoder layers, unless given)")
     decoder_layers: int | None = _option(None, "decoder layers")
@@ -66,7 +74,8 @@ class TrainingOptions:
     epsilon: float = _option(1e-9, "Adam's epsilon")
     weight_decay: float = _option(0.0, "decoupled weight decay of matrices (Loshchilov and Hutter 2019)")
     clip: float = _option(1.0, "largest norm of the gradient; 0 is no limit")
-    label_smoothing: float = _option(0.1, "share of the target probability spread over the vocabulary")
+    label_smoothing: float | None = _option(None, "share of the target probability spread over all classes; default: 0.1 for "
+                                                  "translate, else 0")
     ema: float | None = _option(None, "decay an update of an exponential moving average of the weights; 0 is none")
     average: int = _option(0, "average the weights of this many last validations; 0 or 1 is none")
     precision: str = _option("auto", "compute in fp32, bf16, or what is faster here (auto)",
@@ -76,8 +85,8 @@ class TrainingOptions:
 
     validate_every: int | None = _option(None, "updates between validations")
     patience: int = _option(0, "stop after this many validations without a better loss; 0 is never")
-    validation_bleu: int = _option(200, "validation sources translated (greedily) for BLEU; 0 is none")
-    samples: int = _option(2, "translations shown at each validation")
+    validation_examples: int = _option(200, "validation examples answered (greedily) for the task's metric; 0 is none")
+    samples: int = _option(2, "answers shown at each validation")
     checkpoint_seconds: float = _option(60.0, "seconds between checkpoints, besides those at validations")
     log_every: int = _option(10, "updates between progress events and lines of metrics.jsonl")
     tensorboard: bool = _option(False, "also write TensorBoard event files")
@@ -91,11 +100,11 @@ class TrainingOptions:
     def _problems(self) -> list[str]:
         lengths = [name for name in ("minutes", "steps", "epochs") if getattr(self, name) is not None]
         checks = [(len(lengths) <= 1, f"{' and '.join(lengths)} contradict each other; give one of them")]
-        for name in ("dropout", "attention_dropout", "activation_dropout", "label_smoothing", "ema"):
+        for name in ("dropout", "attention_dropout", "activation_dropout", "label_smoothing", "ema", "noise"):
             value = getattr(self, name)
             checks.append((value is None or 0.0 <= value < 1.0, f"{name} is {value}; it must be 0 to below 1"))
         for name in ("minutes", "steps", "epochs", "layers", "width", "heads", "feed_forward", "vocabulary",
-                     "batch_tokens", "accumulate", "learning_rate", "validate_every", "threads", "max_length"):
+                     "batch_tokens", "accumulate", "learning_rate", "validate_every", "threads", "max_length", "context"):
             value = getattr(self, name)
             checks.append((value is None or value > 0, f"{name} is {value}; it must be above 0"))
         for name in ("source_column", "target_column", "weight_decay", "clip", "average", "patience", "seed",
@@ -143,12 +152,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Validated:
-    """loss: nats a token without smoothing; bleu: on the first validation sources, greedy; best: a new best."""
+    """loss: nats a target without smoothing; score: the task's first metric on the first validation examples; best: a new
+    best loss."""
 
     step: int
     loss: float
     perplexity: float
-    bleu: float | None
+    metric: str
+    score: float | None
     best: bool
     samples: tuple[tuple[str, str, str], ...]
     """(source, reference, output)"""
@@ -174,7 +185,8 @@ class Finished:
     step: int
     bundle: str
     best_loss: float | None
-    best_bleu: float | None
+    best_score: float | None
+    metric: str
     reason: str
 
 

@@ -6,14 +6,17 @@ import importlib
 import pkgutil
 
 from weft.errors import UnknownNameError
-from weft.tasks.task import Encoded, Pair, Task
+from weft.tasks.task import IGNORED, Encoded, Example, Task
 
-__all__ = ["Encoded", "Pair", "Task", "find_task"]
+__all__ = ["IGNORED", "Encoded", "Example", "Task", "find_task", "task_names"]
+
+
+def task_names() -> list[str]:
+    return [info.name for info in pkgutil.iter_modules(__path__) if info.name not in ("task", "windows")]
 
 
 def find_task(name: str) -> Task:
     """The task of that name. Raises UnknownNameError."""
-    names = [info.name for info in pkgutil.iter_modules(__path__) if info.name != "task"]
-    if name not in names:
-        raise UnknownNameError("task", name, names)
+    if name not in task_names():
+        raise UnknownNameError("task", name, task_names())
     return importlib.import_module(f"{__name__}.{name}").TASK

@@ -1,12 +1,66 @@
-"""placeholder"""
+"""Classification: a text, one label (or several)."""
 
 from __future__ import annotations
 
-from weft.tasks.translate import Translate
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weft.data import Ragged
+from weft.metrics import Score, accuracy
+from weft.spec import config as c
+from weft.tasks.task import Encoded, Example, Task, chunks, label_index
+from weft.text import Tokenizer
 
 
-class Classify(Translate):
-    pass
+@dataclass(frozen=True)
+class Classified:
+    """label: the likeliest. probabilities: of every label, in the model's order."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class Classify(Task):
+    kind = "encoder-only"
+    metric = "accuracy"
+
+    def texts(self, examples: Sequence[Example]) -> Any:
+        return (text for text, _ in examples)
+
+    def head(self, examples: Sequence[Example]) -> c.Head:
+        return c.ClassificationHead(tuple(sorted({label for _, label in examples})), pooling="mean")
+
+    def encode(self, tokenizer: Tokenizer, examples: Sequence[Example], config: c.ModelConfig) -> Encoded:
+        assert isinstance(config.head, c.ClassificationHead)
+        labels = config.head.labels
+        sources = Ragged(row for chunk in chunks(examples)
+                         for row in self.sources(tokenizer, [text for text, _ in chunk], config.special))
+        return Encoded(sources, Ragged([label_index(labels, label)] for _, label in examples))
+
+    def predict(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, inputs: Sequence[str]) -> list[str]:
+        rows = self.sources(tokenizer, inputs, config.special)
+        limit = config.window.source
+        return [one.label for one in classified(runner.score_all([row[:limit] for row in rows]), config)]
+
+    def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
+        return [accuracy(predictions, references, confidence=confidence)]
+
+
+def classified(logits: Sequence[np.ndarray], config: c.ModelConfig) -> list[Classified]:
+    """Logits [labels] of each text -> its answer."""
+    assert isinstance(config.head, c.ClassificationHead)
+    found = []
+    for row in logits:
+        shifted = np.exp(row.astype(np.float64) - row.max())
+        shares = 1.0 / (1.0 + np.exp(-row.astype(np.float64))) if config.head.multi_label else shifted / shifted.sum()
+        best = int(shares.argmax())
+        found.append(Classified(config.head.labels[best], float(shares[best]),
+                                dict(zip(config.head.labels, map(float, shares), strict=True))))
+    return found
 
 
 TASK = Classify()

@@ -1,12 +1,67 @@
-"""Completion: a prompt, and what follows it."""
+"""Completion: a decoder-only language model of texts. A prompt goes in, what may follow it comes out."""
 
 from __future__ import annotations
 
-from weft.tasks.translate import Translate
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from weft.data import Ragged
+from weft.errors import UsageError, WindowError
+from weft.spec import config as c
+from weft.tasks.task import Encoded
+from weft.tasks.windows import WindowTask, cut
+from weft.text import Tokenizer
+
+if TYPE_CHECKING:
+    from weft.spec.training import TrainingOptions
+
+Truncate = Literal["refuse", "left"]
 
 
-class Complete(Translate):
-    pass
+class Complete(WindowTask):
+    kind = "decoder-only"
+
+    def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,
+              options: TrainingOptions) -> Encoded:
+        """Windows of the whole context, each behind the start token; the last of a text ends with eos."""
+        start, eos = np.array([config.special.start], np.int32), np.array([config.special.eos], np.int32)
+        rows = Ragged(np.concatenate((start, window, eos) if last and len(window) < config.window.target else (start, window))
+                      for window, last in cut(encoded.targets, config.window.target, generator))
+        return Encoded(Ragged([[]] * len(rows)), rows)
+
+
+def prompt_ids(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> list[int]:
+    """A prompt as the decoder reads it. Raises UsageError for an empty one where the model has no start token."""
+    ids = [*special.prefix, *tokenizer.encode(text)]
+    if not ids:
+        raise UsageError("the prompt is empty, and this model has no start token to begin with; give it some text")
+    return ids
+
+
+def fit(ids: Sequence[int], config: c.ModelConfig, new: int | None, truncate: Truncate, name: str = "the prompt") -> list[int]:
+    """A prompt that leaves room for `new` tokens (None: one) in the window, cut at its beginning if `truncate` is "left".
+
+    Raises WindowError with the three numbers.
+    """
+    window, wanted = config.window.target, 1 if new is None else new
+    over = len(ids) + wanted - window
+    if over <= 0:
+        return list(ids)
+    if truncate == "refuse" or wanted >= window:
+        raise WindowError(f"{name} has {len(ids)} tokens; with {wanted} new ones that is {over} more than the model's window "
+                          f"of {window}. Shorten it, ask for fewer new tokens (max_new_tokens), or let its beginning be cut "
+                          f"(truncate='left', --truncate left)")
+    kept = len(config.special.prefix)
+    start = kept if tuple(ids[:kept]) == config.special.prefix else 0
+    return [*ids[:start], *ids[start + over :]] if start + over < len(ids) else list(ids[over:])
+
+
+def continuation(tokenizer: Tokenizer, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """The text that `new` ids add to a prompt, with the space between them."""
+    before, whole = tokenizer.decode(prompt), tokenizer.decode([*prompt, *new])
+    return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(new)
 
 
 TASK = Complete()

@@ -1,12 +1,12 @@
-"""placeholder"""
+"""Embedding: a text, one vector. Nothing is trained for it here; imported encoders have it."""
 
 from __future__ import annotations
 
-from weft.tasks.translate import Translate
+from weft.tasks.task import Task
 
 
-class Embed(Translate):
-    pass
+class Embed(Task):
+    kind = "encoder-only"
 
 
 TASK = Embed()

@@ -1,12 +1,120 @@
-"""placeholder"""
+"""Tagging: a label for every word, such as the names of people and places, in BIO notation (Ramshaw and Marcus 1995).
+
+Words are encoded one by one; a word's label is that of its first token.
+"""
 
 from __future__ import annotations
 
-from weft.tasks.translate import Translate
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft import data
+from weft.data import Ragged
+from weft.metrics import Score, entity_f1
+from weft.spec import config as c
+from weft.tasks.task import IGNORED, Encoded, Example, Task, label_index
+from weft.text import Tokenizer
+
+if TYPE_CHECKING:
+    from weft.spec.training import TrainingOptions
+
+WORD = re.compile(r"https?://\S+|[@#]\w+|\w+(?:[-.’]\w+)*|['’]\w+|\S")
+"""A word of running text: an address, a handle, letters and digits with joints inside, a clitic, or one sign."""
 
 
-class Tag(Translate):
-    pass
+@dataclass(frozen=True)
+class Entity:
+    """text[start:end] is a `label`; probability: the mean of its words'."""
+
+    label: str
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+class Tag(Task):
+    """Examples are (words, tags), each joined by spaces."""
+
+    kind = "encoder-only"
+    metric = "entity F1"
+
+    def read(self, paths: Sequence[Path], options: TrainingOptions) -> list[Example]:
+        return data.read_tagged(paths)
+
+    def texts(self, examples: Sequence[Example]) -> Any:
+        return (words for words, _ in examples)
+
+    def head(self, examples: Sequence[Example]) -> c.Head:
+        labels = sorted({tag for _, tags in examples for tag in tags.split()} - {"O"})
+        return c.TagHead(("O", *labels))
+
+    def encode(self, tokenizer: Tokenizer, examples: Sequence[Example], config: c.ModelConfig) -> Encoded:
+        assert isinstance(config.head, c.TagHead)
+        labels = config.head.labels
+        sources, targets = [], []
+        for words, tags in examples:
+            ids, firsts = encode_words(tokenizer, words.split(" "), config.special)
+            row = np.full(len(ids), IGNORED, np.int32)
+            row[firsts] = [label_index(labels, tag) for tag in tags.split(" ")]
+            sources.append(ids)
+            targets.append(row)
+        return Encoded(Ragged(sources), Ragged(targets))
+
+    def predict(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, inputs: Sequence[str]) -> list[str]:
+        return [" ".join(tags) for tags, _ in tag_words(runner, tokenizer, config, [text.split(" ") for text in inputs])]
+
+    def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
+        return [entity_f1(predictions, references, confidence=confidence)]
+
+
+def encode_words(tokenizer: Tokenizer, words: Sequence[str], special: c.SpecialTokens) -> tuple[list[int], list[int]]:
+    """Ids of a sentence, and the place of each word's first token. A word without tokens counts as an unknown one."""
+    ids, firsts = list(special.prefix), []
+    for pieces in tokenizer.encode_batch([word if tokenizer.leading_space else f" {word}" for word in words]):
+        firsts.append(len(ids))
+        ids += pieces or [special.unk if special.unk is not None else special.pad]
+    return [*ids, *((special.eos,) if special.suffix is None else special.suffix)], firsts
+
+
+def tag_words(runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, sentences: Sequence[Sequence[str]]
+              ) -> list[tuple[list[str], list[float]]]:
+    """Tags of the words of each sentence, with their probabilities. Words past the window are O."""
+    assert isinstance(config.head, c.TagHead)
+    encoded = [encode_words(tokenizer, words, config.special) for words in sentences]
+    limit = config.window.source
+    found = []
+    for logits, (_, firsts) in zip(runner.score_all([ids[:limit] for ids, _ in encoded]), encoded, strict=True):
+        seen = [at for at in firsts if at < limit]
+        rows = logits[seen].astype(np.float64)
+        shares = np.exp(rows - rows.max(1, keepdims=True, initial=-np.inf))
+        shares /= shares.sum(1, keepdims=True)
+        best = shares.argmax(1) if len(seen) else np.array([], int)
+        missing = len(firsts) - len(seen)
+        found.append(([config.head.labels[i] for i in best] + ["O"] * missing,
+                      [float(shares[row, i]) for row, i in enumerate(best)] + [0.0] * missing))
+    return found
+
+
+def entities(text: str, words: Sequence[tuple[int, int]], tags: Sequence[str], probabilities: Sequence[float]) -> list[Entity]:
+    """Words with one name, B- first and I- after it, as spans of `text`. words: (start, end)."""
+    groups: list[tuple[str, list[int]]] = []
+    for place, tag in enumerate(tags):
+        prefix, _, name = tag.partition("-") if tag[:2] in ("B-", "I-") else ("", "", tag)
+        if tag == "O":
+            continue
+        joins = bool(groups) and groups[-1][0] == name and groups[-1][1][-1] == place - 1 and prefix != "B"
+        if joins:
+            groups[-1][1].append(place)
+        else:
+            groups.append((name, [place]))
+    return [Entity(name, text[words[at[0]][0] : words[at[-1]][1]], words[at[0]][0], words[at[-1]][1],
+                   float(np.mean([probabilities[i] for i in at]))) for name, at in groups]
 
 
 TASK = Tag()

@@ -1,26 +1,39 @@
-"""What a task is: text to model inputs and targets, output back to a prediction, and how it is scored."""
+"""What a task is: examples to model inputs and targets, output back to a prediction, and how it is scored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from weft import data
 from weft.data import Ragged
+from weft.errors import DataError
 from weft.metrics import Score
-from weft.spec.config import SpecialTokens
+from weft.spec import config as c
 from weft.text import Tokenizer
 
-Pair = tuple[str, str]
+if TYPE_CHECKING:
+    from weft.spec.training import TrainingOptions
+
+Example = tuple[str, str]
+CHUNK = 50_000
+"""Examples whose ids are Python lists at one time."""
+IGNORED = -1
+"""The target of a position that has none."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Examples as ids. A source ends with eos; a target has neither start nor eos yet.
+    """Examples as ids.
 
-    lengths: int64 [N, 2], source with eos, and target with its start token (or eos).
+    encoder-decoder: a source as the encoder reads it; a target that has neither start nor eos yet.
+    decoder-only: no sources; a target is fed but for its last token, and is what is to be said but for its first.
+    encoder-only: a source as the encoder reads it; a target is a label for each of its positions, or IGNORED, or one
+    label for all of it (classification).
     """
 
     sources: Ragged
@@ -28,27 +41,81 @@ class Encoded:
 
     @property
     def lengths(self) -> np.ndarray:
+        """int64 [N, 2]: positions that the encoder and the decoder see."""
         return np.stack((self.sources.lengths, self.targets.lengths + 1), 1)
 
     def rows(self, kept: Sequence[int]) -> Encoded:
         return Encoded(self.sources.take(kept), self.targets.take(kept))
 
+    def __len__(self) -> int:
+        return len(self.targets)
 
-class Task(Protocol):
-    """Four short methods; the loss is the decoder's cross-entropy."""
 
-    def sources(self, tokenizer: Tokenizer, texts: Sequence[str], special: SpecialTokens) -> list[list[int]]:
+class Task:
+    """The base of all tasks. A task overrides what is its own; examples are (input, answer) as text.
+
+    kind: of the models that it trains. metric: the name of the first of its scores. special_tokens: what its
+    tokenizer has besides the usual ones. evens: the longest examples are cut into windows and not left out.
+    """
+
+    kind: ClassVar[Literal["encoder-decoder", "encoder-only", "decoder-only"]] = "encoder-decoder"
+    metric: ClassVar[str] = ""
+    special_tokens: ClassVar[tuple[str, ...]] = ()
+    windows: ClassVar[bool] = False
+    """Whether examples are texts of any length, cut into windows anew for every epoch."""
+
+    # ------------------------------------------------------------ examples
+
+    def read(self, paths: Sequence[Path], options: TrainingOptions) -> list[Example]:
+        """Raises DataError."""
+        examples = data.read_pairs(paths, options.source_column, options.target_column)
+        data.require_examples(examples, paths, at_least=1)
+        return examples
+
+    def hold_out(self, examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+        """(training, validation) where the user gives no validation file."""
+        return data.hold_out(examples, seed=seed)
+
+    def texts(self, examples: Sequence[Example]) -> Iterator[str]:
+        """What the tokenizer is trained on."""
+        return data.texts(examples)
+
+    def head(self, examples: Sequence[Example]) -> c.Head:
+        return c.LanguageModelHead()
+
+    # ------------------------------------------------------------ ids
+
+    def sources(self, tokenizer: Tokenizer, texts: Sequence[str], special: c.SpecialTokens) -> list[list[int]]:
         """Texts -> encoder ids."""
-        ...
+        suffix = (special.eos,) if special.suffix is None else special.suffix
+        return [[*special.prefix, *ids, *suffix] for ids in tokenizer.encode_batch(texts)]
 
-    def encode(self, tokenizer: Tokenizer, pairs: Sequence[Pair], special: SpecialTokens) -> Encoded:
-        """Examples -> encoder ids and decoder targets."""
-        ...
+    def encode(self, tokenizer: Tokenizer, examples: Sequence[Example], config: c.ModelConfig) -> Encoded:
+        raise NotImplementedError
 
-    def prediction(self, tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
-        """Generated ids, end-of-sequence left out or not -> text."""
-        ...
+    def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,
+              options: TrainingOptions) -> Encoded:
+        """What one epoch trains on; None: what validation uses, the same each time."""
+        return encoded
+
+    # ------------------------------------------------------------ answers
+
+    def predict(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, inputs: Sequence[str]) -> list[str]:
+        """Quick answers for validation while training; empty where there is nothing to compare."""
+        return []
 
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         """Default metrics, the first of them the one that training logs."""
-        ...
+        return []
+
+
+def chunks(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
+    """At most CHUNK examples at a time."""
+    return (examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK))
+
+
+def label_index(labels: Sequence[str], label: str) -> int:
+    """Raises DataError for a label that training did not have."""
+    if label not in labels:
+        raise DataError(f"label {label!r} is not among those of the training data: {', '.join(labels)}")
+    return labels.index(label)

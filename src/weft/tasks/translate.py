@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from weft.data import Ragged
+from weft.decode import generate_batch
 from weft.metrics import Score, bleu, chrf
-from weft.spec.config import SpecialTokens
-from weft.tasks.task import Encoded, Pair
+from weft.spec import config as c
+from weft.spec.decoding import GenerationOptions
+from weft.tasks.task import Encoded, Example, Task, chunks
 from weft.text import Tokenizer
 
-_CHUNK = 50_000
-"""Pairs whose ids are Python lists at one time."""
 
+class Translate(Task):
+    metric = "BLEU"
 
-class Translate:
-    def sources(self, tokenizer: Tokenizer, texts: Sequence[str], special: SpecialTokens) -> list[list[int]]:
-        return [[*ids, special.eos] for ids in tokenizer.encode_batch(texts)]
-
-    def encode(self, tokenizer: Tokenizer, pairs: Sequence[Pair], special: SpecialTokens) -> Encoded:
-        chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
+    def encode(self, tokenizer: Tokenizer, examples: Sequence[Example], config: c.ModelConfig) -> Encoded:
         return Encoded(
-            Ragged(row for chunk in chunks for row in self.sources(tokenizer, [source for source, _ in chunk], special)),
-            Ragged(row for chunk in chunks for row in tokenizer.encode_batch([target for _, target in chunk])))
+            Ragged(row for chunk in chunks(examples)
+                   for row in self.sources(tokenizer, [source for source, _ in chunk], config.special)),
+            Ragged(row for chunk in chunks(examples) for row in tokenizer.encode_batch([target for _, target in chunk])))
 
-    def prediction(self, tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
-        return tokenizer.decode(tokens)
+    def predict(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, inputs: Sequence[str]) -> list[str]:
+        """Greedy translations."""
+        outputs = []
+        for start in range(0, len(inputs), 100):
+            sources = self.sources(tokenizer, inputs[start : start + 100], config.special)
+            outputs += [tokenizer.decode(best[0].tokens) for best in generate_batch(runner, sources, GenerationOptions())]
+        return outputs
 
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         return [metric(predictions, references, confidence=confidence) for metric in (bleu, chrf)]

@@ -153,12 +153,15 @@ class StreamDecoder:
     pieces have no bytes of their own, the whole is decoded at each push; text that it changes afterwards stays as given.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:
+        """prompt: ids that came before and are not said again."""
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._begun = False
         self._ids: list[int] = []  # these two for imported tokenizers only
         self._given = ""
+        for token in prompt:
+            self.push(token)
 
     def push(self, token: int) -> str:
         """The text that is certain now and was not before."""

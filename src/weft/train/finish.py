@@ -14,21 +14,22 @@ from weft.train.run import Run
 if TYPE_CHECKING:
     from weft.train.loop import Position
 
-GENERATION = {"beams": 4, "length_penalty": 1.0}
+GENERATION = {"encoder-decoder": {"beams": 4, "length_penalty": 1.0}, "decoder-only": {}, "encoder-only": {}}
+"""Defaults of decoding by kind of model."""
 
 
 def write_bundle(run: Run, weights: dict[str, Tensor], at: Position, seconds: float) -> Path:
     """Write the run's output folder as a bundle."""
     metrics: dict[str, object] = {"validation loss (nats a token)": round(at.best_loss, 4)}
-    if at.best_bleu is not None:
-        count = min(run.options.validation_bleu, len(run.validation.sources))
+    if at.best_score is not None:
+        count = min(run.options.validation_examples, len(run.validation_examples))
         signature = run.task.scores(["-"], ["-"])[0].signature
-        metrics[f"validation BLEU (greedy, first {count} sources; {signature})"] = round(at.best_bleu, 2)
+        metrics[f"validation {run.task.metric} (greedy, first {count} examples; {signature})"] = round(at.best_score, 2)
     special = run.config.special
     never = {special.pad, special.unk, special.bos, special.start} - {special.eos}
     banned = sorted(token for token in never if token is not None)
     card = bundle_card(run.config, run.options, metrics, name=run.out.resolve().name, seconds=seconds,
                        step=at.best_step)
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
-    return save_bundle(run.out, run.config, arrays, run.tokenizer.to_json(), GENERATION | {"banned": banned}, card,
-                       task=run.options.task)
+    generation = GENERATION[run.config.kind] | ({} if run.config.decoder is None else {"banned": banned})
+    return save_bundle(run.out, run.config, arrays, run.tokenizer.to_json(), generation, card, task=run.options.task)

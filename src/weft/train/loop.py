@@ -34,6 +34,7 @@ from weft.train.optimiser import Adam
 from weft.train.replicas import Replicas, replica_count
 from weft.train.run import Run, open_run
 from weft.train.schedule import learning_rate_factor
+from weft.train.start import begin
 from weft.train.validation import Validator
 
 VALIDATIONS = 20
@@ -57,7 +58,7 @@ class Position:
     """What the last validation took."""
     best_step: int = 0
     best_loss: float = math.inf
-    best_bleu: float | None = None
+    best_score: float | None = None
     bad: int = 0
     """Validations since the best."""
     unlogged: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -73,7 +74,8 @@ def train(options: t.TrainingOptions, stop: Callable[[], bool] = lambda: False) 
     run = open_run(options)
     if run.finished:
         facts = json.loads((run.folder / "finished.json").read_text("utf-8"))
-        yield t.Finished(facts["step"], str(run.out), facts["best_loss"], facts["best_bleu"], "already finished")
+        yield t.Finished(facts["step"], str(run.out), facts["best_loss"], facts["best_score"],
+                         facts["metric"], "already finished")
         return
     yield from Trainer(run, began, stop).events()
 
@@ -87,7 +89,7 @@ class Trainer:
         torch.set_num_threads(run.options.threads or torch.get_num_threads())
         torch.manual_seed(run.options.seed)
         dtype = torch.bfloat16 if run.options.precision == "bf16" else torch.float32
-        self.model = Model(run.config).initialise(run.options.seed).train()
+        self.model = begin(Model(run.config).initialise(run.options.seed).train(), run)
         self.model.set_dropout(run.options.dropout or 0.0, run.options.attention_dropout,
                                run.options.activation_dropout)
         self.flat = FlatParameters(self.model, dtype)
@@ -97,7 +99,10 @@ class Trainer:
         self.average = Average(self.flat.master, run.options.ema or 0.0, run.options.average)
         self.validator = Validator(run, dtype, self._batches(run.validation.lengths, 0, self._validation_batch))
         self.at = Position()
-        self._target_tokens = int(run.train.lengths[:, 1].sum())
+        self.examples = run.examples(0)
+        """Of the present epoch."""
+        self._epoch_size = 1
+        """Updates of the present epoch."""
         self.log = MetricsLog(run.folder, run.options.tensorboard)
         self._saved = self._shown = time.monotonic()
         self._shown_tokens = 0
@@ -110,7 +115,7 @@ class Trainer:
         warnings = self._resume()
         self.began -= self.at.seconds
         yield t.Started(str(self.run.out), self.at.step, self._total_steps(), count(self.run.config),
-                        len(self.run.train.sources), len(self.run.validation.sources), asdict(self.options),
+                        len(self.run.train), len(self.run.validation_examples), asdict(self.options),
                         tuple(self.run.notes))
         yield from map(t.Warned, warnings)
         reason = self._reason_to_end() if self.at.step else ""
@@ -126,7 +131,9 @@ class Trainer:
 
     def _updates(self) -> Iterator[list[Batch]]:
         """The rest of the present epoch, as lists of small batches."""
+        self.examples = self.run.examples(self.at.epoch)
         groups = self._epoch_batches(self.at.epoch)
+        self._epoch_size = len(groups)
         while self.at.batch < len(groups):
             rows = groups[self.at.batch]
             self.at.batch += 1
@@ -138,7 +145,7 @@ class Trainer:
 
     def _update(self, batches: list[Batch]) -> Iterator[t.TrainingEvent]:
         tokens = sum(batch.tokens for batch in batches)
-        loss = self.replicas.backward(batches, self.options.label_smoothing)
+        loss = self.replicas.backward(batches, self.options.label_smoothing or 0.0)
         if not math.isfinite(loss):
             raise DivergedError(f"the loss of update {self.at.step + 1} is {loss}: training has diverged. Lower "
                                 f"--learning-rate (it is {self.options.learning_rate:g}) or lengthen --warmup "
@@ -148,7 +155,7 @@ class Trainer:
             self.options.schedule or "linear", self.at.step, self.options.warmup or 0, self._progress())
         norm = self.adam.step(rate, tokens)
         self.average.update(self.at.step)
-        self.at.tokens += tokens
+        self.at.tokens += sum(batch.positions for batch in batches)
         self.at.unlogged = [self.at.unlogged[0] + loss, self.at.unlogged[1] + tokens]
         if self.at.step % self.options.log_every == 0:
             yield self._progress_event(rate, norm)
@@ -206,17 +213,17 @@ class Trainer:
         return [make(rows.tolist()) for rows in data.batches(lengths, budget, seed=seed, epoch=0)]
 
     def _validation_batch(self, rows: list[int]) -> Batch:
-        return make_batch(self.run.validation, rows, self.run.config.special)
+        return make_batch(self.run.validation, rows, self.run.config)
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
-        groups = data.batches(self.run.train.lengths, self.options.batch_tokens or 4096, seed=self.options.seed, epoch=epoch)
+        groups = data.batches(self.examples.lengths, self.options.batch_tokens or 4096, seed=self.options.seed, epoch=epoch)
         return [rows.tolist() for rows in groups]
 
     def _cut(self, rows: list[int]) -> list[Batch]:
         """One update's examples as small batches of about equal size, `accumulate` for each replica."""
         parts = min((self.options.accumulate or 1) * len(self.replicas.models), len(rows))
         size = -(-len(rows) // parts)
-        return [make_batch(self.run.train, rows[start : start + size], self.run.config.special)
+        return [make_batch(self.examples, rows[start : start + size], self.run.config)
                 for start in range(0, len(rows), size)]
 
     # ------------------------------------------------------------ events
@@ -229,7 +236,7 @@ class Trainer:
         self.at.unlogged = [0.0, 0.0]
         progress = self._progress()
         left = self.seconds() * (1.0 - progress) / progress if progress > 0 else None
-        return t.Progress(self.at.step, round(self.at.tokens / self._target_tokens, 3), loss, rate, norm, speed,
+        return t.Progress(self.at.step, round(self.at.epoch + self.at.batch / self._epoch_size, 3), loss, rate, norm, speed,
                           self.seconds(), left)
 
     def _validate(self) -> t.Validated:
@@ -237,18 +244,18 @@ class Trainer:
         self.average.snapshot()
         self.validator.load(self.flat, self.average.weights())
         loss = self.validator.loss()
-        wanted = max(self.options.validation_bleu, self.options.samples)
-        outputs = self.validator.translations(wanted) if wanted else []
-        bleu = self.validator.bleu(outputs) if self.options.validation_bleu and outputs else None
+        wanted = max(self.options.validation_examples, self.options.samples)
+        outputs = self.validator.answers(wanted) if wanted else []
+        score = self.validator.score(outputs) if self.options.validation_examples and outputs else None
         best = loss < self.at.best_loss
         self.at.bad = 0 if best else self.at.bad + 1
         if best:
-            self.at.best_loss, self.at.best_bleu, self.at.best_step = loss, bleu, self.at.step
+            self.at.best_loss, self.at.best_score, self.at.best_step = loss, score, self.at.step
             self.best = self.average.weights().clone()
         self.at.validated_step, self.at.validation_seconds = self.at.step, time.monotonic() - start
-        samples = tuple((*self.run.validation_pairs[i], output)
+        samples = tuple((*self.run.validation_examples[i], output)
                         for i, output in enumerate(outputs[: self.options.samples]))
-        return t.Validated(self.at.step, loss, math.exp(min(loss, 700.0)), bleu, best, samples)
+        return t.Validated(self.at.step, loss, math.exp(min(loss, 700.0)), self.run.task.metric, score, best, samples)
 
     # ------------------------------------------------------------ saving and going on
 
@@ -292,7 +299,7 @@ class Trainer:
         assert self.best is not None
         bundle = write_bundle(self.run, self.flat.state(self.best), self.at, self.seconds())
         best_loss = None if math.isinf(self.at.best_loss) else self.at.best_loss
-        finished = t.Finished(self.at.step, str(bundle), best_loss, self.at.best_bleu, reason)
+        finished = t.Finished(self.at.step, str(bundle), best_loss, self.at.best_score, self.run.task.metric, reason)
         if reason != "interrupted":
             write_atomically(self.run.folder / "finished.json", json.dumps(asdict(finished)).encode())
             for state in self.run.folder.glob("state-*.safetensors"):

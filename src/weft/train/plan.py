@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from weft.errors import UnknownNameError
-from weft.families import rnn, transformer
+from weft.errors import UnknownNameError, UsageError
+from weft.families import rnn, scratch
 from weft.spec import config as c
 from weft.spec.parameters import count
 from weft.spec.training import TrainingOptions
+from weft.tasks import find_task
 
 # Found by trial on Multi30k (29,000 pairs) and Tatoeba (160,000); base and big are the paper's own. See docs/LOG.md.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -26,29 +27,38 @@ RECIPES: dict[str, dict[str, Any]] = {
     "big": {"dropout": 0.3, "learning_rate": 5e-4, "warmup": 4000, "batch_tokens": 25_000, "vocabulary": 37_000,
             "epochs": 8.0, "schedule": "inverse_sqrt"},
 }
-LEAST_UPDATES = 3000
-"""However little data there is, a model needs about this many updates to settle."""
+TASKS: dict[str, dict[str, Any]] = {
+    "translate": {"label_smoothing": 0.1, "least_updates": 3000},
+    "denoise": {"dropout": 0.1, "least_updates": 3000},
+    "complete": {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 200, "epochs": 30.0, "least_updates": 2000},
+    "fill": {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 500, "epochs": 60.0, "least_updates": 3000},
+    "classify": {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 10.0, "least_updates": 500},
+    "tag": {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 20.0, "least_updates": 500},
+}
+"""What a task changes of the size's recipe. least_updates: however little data there is, a model needs about that many."""
 
 RNN = {"tiny": {"layers": 1, "width": 256, "size": 256}, "small": {"layers": 1, "width": 256, "size": 512},
        "base": {"layers": 2, "width": 512, "size": 512}, "big": {"layers": 4, "width": 1024, "size": 1024}}
 
 
-def choose_size(pairs: int) -> str:
-    """`auto`: the size that a number of sentence pairs can feed; bigger ones overfit or starve."""
-    return "tiny" if pairs < 60_000 else "small" if pairs < 1_000_000 else "base"
+def choose_size(examples: int) -> str:
+    """`auto`: the size that a number of sentences can feed; bigger ones overfit or starve."""
+    return "tiny" if examples < 60_000 else "small" if examples < 1_000_000 else "base"
 
 
-def resolve(options: TrainingOptions, pairs: int, tokens: int) -> TrainingOptions:
+def resolve(options: TrainingOptions, examples: int, tokens: int) -> TrainingOptions:
     """Fill every open choice from the amount of data. `tokens`: of all targets together, about."""
-    size = _size(options, pairs)
-    recipe = dict(RECIPES[size]) | {"size": size, "ema": 0.0 if options.average > 1 else 0.998}
-    recipe["vocabulary"] = vocabulary(options, pairs)
+    size, task = _size(options, examples), dict(TASKS[options.task])
+    least = task.pop("least_updates")
+    recipe = RECIPES[size] | {"label_smoothing": 0.0, "size": size, "ema": 0.0 if options.average > 1 else 0.998} | task
+    recipe["family"] = _family(options)
+    recipe["vocabulary"] = vocabulary(options, examples)
     recipe["batch_tokens"] = min(recipe["batch_tokens"], max(256, tokens // 40))
     if options.family == "rnn":
         recipe |= {"learning_rate": 1e-3, "warmup": 400}
     batch = options.batch_tokens or recipe["batch_tokens"]
     recipe["learning_rate"] *= min(1.0, batch / RECIPES[size]["batch_tokens"]) ** 0.5  # smaller batches are noisier
-    recipe["epochs"] = max(recipe["epochs"], float(round(LEAST_UPDATES * batch / max(tokens, 1))))
+    recipe["epochs"] = max(recipe["epochs"], float(round(least * batch / max(tokens, 1))))
     if options.minutes is not None or options.steps is not None:
         recipe["epochs"] = None
         if options.schedule is None and options.minutes is not None:
@@ -57,31 +67,50 @@ def resolve(options: TrainingOptions, pairs: int, tokens: int) -> TrainingOption
     return replace(options, **chosen)
 
 
-def vocabulary(options: TrainingOptions, pairs: int) -> int:
+def vocabulary(options: TrainingOptions, examples: int) -> int:
     """Most tokens of the tokenizer, which is trained before anything is counted in tokens."""
-    return options.vocabulary or min(RECIPES[_size(options, pairs)]["vocabulary"], max(1000, pairs // 2))
+    return options.vocabulary or min(RECIPES[_size(options, examples)]["vocabulary"], max(1000, examples // 2))
 
 
-def _size(options: TrainingOptions, pairs: int) -> str:
-    size = choose_size(pairs) if options.size == "auto" else options.size
+def _size(options: TrainingOptions, examples: int) -> str:
+    size = choose_size(examples) if options.size == "auto" else options.size
     if size not in RECIPES:
         raise UnknownNameError("size", size, [*RECIPES, "auto"])
     return size
 
 
-def model_config(options: TrainingOptions, vocabulary: int) -> c.ModelConfig:
-    """The architecture of resolved options."""
+def _family(options: TrainingOptions) -> str:
+    """The family asked for, or the first that does the task. Raises UsageError if it does not."""
+    kind = find_task(options.task).kind
+    able = [name for name, (does, _) in scratch.BUILDERS.items() if does == kind] + ["rnn"] * (kind == "encoder-decoder")
+    if options.family != "auto" and options.family not in able:
+        raise UsageError(f"--family {options.family} does not {options.task}; {' and '.join(able)} do")
+    return able[0] if options.family == "auto" else options.family
+
+
+def model_config(options: TrainingOptions, vocabulary: int, head: c.Head | None = None) -> c.ModelConfig:
+    """The architecture of resolved options; head: what the task needs, if not what the family has."""
     if options.family == "rnn":
         shape = dict(RNN[options.size])
         given = {"layers": options.layers, "width": options.width, "size": options.feed_forward}
         shape |= {key: value for key, value in given.items() if value is not None}
         return rnn.config(vocabulary, **shape, cell=options.cell, bridge=options.bridge,
                           bidirectional=options.bidirectional)
-    sizes = dict(transformer.SIZES[options.size])
+    kind, build = scratch.BUILDERS[options.family]
+    sizes = dict(scratch.SIZES[kind][options.size])
     given = {name: getattr(options, name) for name in ("layers", "width", "heads", "feed_forward")}
     sizes |= {key: value for key, value in given.items() if value is not None}
-    return transformer.config(vocabulary, **sizes, decoder_layers=options.decoder_layers,
-                              placement=options.placement or "post")
+    if kind == "encoder-decoder":
+        return build(vocabulary, **sizes, decoder_layers=options.decoder_layers, placement=options.placement or "post")
+    window = options.context if find_task(options.task).windows else max(options.context, options.max_length)
+    return with_head(build(vocabulary, **sizes, window=window), head)
+
+
+def with_head(config: c.ModelConfig, head: c.Head | None) -> c.ModelConfig:
+    """The config with another head; one that is no language model's shares no embedding."""
+    if head is None or isinstance(head, c.LanguageModelHead):
+        return config
+    return replace(config, head=head, embedding=replace(config.embedding, sharing="none"))
 
 
 # ---------------------------------------------------------------- the machine

@@ -47,7 +47,7 @@ class Replicas:
 def _backward(model: Model, batch: Batch, seed: int, smoothing: float) -> float:
     head = model.head.weight, model.head.bias
     with dropout_bits(seed):
-        hidden = model.head.prepare(model.forward_packed(*batch.for_model))
+        hidden = model.head.prepare(model.features(*batch.for_model))
     loss = head_cross_entropy(hidden, *head, batch.targets, smoothing)
     loss.backward()
     return float(loss.detach())

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from weft import data
-from weft.bundle import FILES, MANIFEST, write_atomically
+from weft.bundle import FILES, MANIFEST, Bundle, find_model, open_bundle, write_atomically
 from weft.errors import CheckpointError, DataError, UsageError
-from weft.spec.config import ModelConfig
+from weft.spec import config as c
 from weft.spec.training import TrainingOptions
-from weft.tasks import Encoded, Pair, Task, find_task
-from weft.text import Tokenizer
+from weft.tasks import Encoded, Example, Task, find_task
+from weft.text import SPECIAL_TOKENS, Tokenizer
 from weft.train import plan
 
 # Options that may differ between the parts of one run: they change no number of it.
@@ -35,13 +36,18 @@ class Run:
 
     folder: Path
     options: TrainingOptions
-    config: ModelConfig
+    config: c.ModelConfig
     tokenizer: Tokenizer
     task: Task
     train: Encoded
     validation: Encoded
-    validation_pairs: list[Pair]
+    validation_examples: list[Example]
     notes: list[str]
+
+    def examples(self, epoch: int) -> Encoded:
+        """What an epoch trains on."""
+        generator = np.random.default_rng((self.options.seed, epoch, 1))
+        return self.task.epoch(self.train, self.config, generator, self.options)
 
     @property
     def out(self) -> Path:
@@ -75,14 +81,15 @@ def default_out(options: TrainingOptions) -> str:
     return Path(options.data[0]).name.removesuffix(".gz").removesuffix(".tsv") + "-model"
 
 
-def _begin(folder: Path, asked: TrainingOptions, pairs: list[Pair], validation: list[Pair], notes: list[str]) -> Run:
+def _begin(folder: Path, asked: TrainingOptions, pairs: list[Example], validation: list[Example], notes: list[str]) -> Run:
     _refuse_foreign_folder(folder.parent)
-    tokenizer = Tokenizer.train(asked.tokenizer, data.texts(pairs), plan.vocabulary(asked, len(pairs)))
-    options = plan.resolve(asked, len(pairs), _count_tokens(tokenizer, pairs))
+    task = find_task(asked.task)
+    beginning = open_bundle(find_model(asked.start)) if asked.start else None
+    tokenizer = _tokenizer(asked, task, pairs, beginning)
+    options = plan.resolve(asked, _amount(task, pairs), _count_tokens(tokenizer, task, pairs))
     options = replace(options, precision=plan.choose_precision() if options.precision == "auto" else options.precision,
                       threads=options.threads or torch.get_num_threads())
-    config = plan.model_config(options, tokenizer.vocabulary_size)
-    config = config.with_tokenizer(tokenizer.fingerprint, tokenizer.vocabulary_size)
+    config = _config(options, task, tokenizer, task.head(pairs), beginning)
     if options.accumulate is None:
         options = replace(options, accumulate=plan.accumulation(config, options, plan.available_memory()))
     record = {"asked": _comparable(asked), "resolved": dataclasses.asdict(options), "config": config.to_dict(),
@@ -96,7 +103,7 @@ def _begin(folder: Path, asked: TrainingOptions, pairs: list[Pair], validation: 
     return _encode(folder, options, config, tokenizer, pairs, validation, notes)
 
 
-def _take_up(folder: Path, asked: TrainingOptions, record: dict[str, Any], pairs: list[Pair], validation: list[Pair],
+def _take_up(folder: Path, asked: TrainingOptions, record: dict[str, Any], pairs: list[Example], validation: list[Example],
              notes: list[str]) -> Run:
     _refuse_other_run(folder.parent, asked, record)
     if record["data"] != fingerprint(pairs, validation):
@@ -106,54 +113,93 @@ def _take_up(folder: Path, asked: TrainingOptions, record: dict[str, Any], pairs
     free = {name: getattr(asked, name) for name in FREE}
     options = replace(_options(record["resolved"]), **free)
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    config = ModelConfig.from_dict(record["config"])
+    config = c.ModelConfig.from_dict(record["config"])
     return _encode(folder, options, config, tokenizer, pairs, validation, notes)
 
 
-def _count_tokens(tokenizer: Tokenizer, pairs: Sequence[Pair], sample: int = 2000) -> int:
-    """Target tokens of all pairs, end-of-sequence included, as far as an even sample of them tells."""
-    chosen = [target for _, target in pairs[:: -(-len(pairs) // sample)]]
-    return sum(len(ids) + 1 for ids in tokenizer.encode_batch(chosen)) * len(pairs) // len(chosen)
+def _tokenizer(asked: TrainingOptions, task: Task, examples: Sequence[Example], beginning: Bundle | None) -> Tokenizer:
+    """The tokenizer of the bundle that the run begins with, or a new one."""
+    if beginning is not None:
+        return Tokenizer.from_json(beginning.tokenizer_json)
+    return Tokenizer.train(asked.tokenizer, task.texts(examples), plan.vocabulary(asked, _amount(task, examples)),
+                           special_tokens=(*SPECIAL_TOKENS, *task.special_tokens))
 
 
-def _encode(folder: Path, options: TrainingOptions, config: ModelConfig, tokenizer: Tokenizer, pairs: list[Pair],
-            validation: list[Pair], notes: list[str]) -> Run:
+def _config(options: TrainingOptions, task: Task, tokenizer: Tokenizer, head: c.Head, beginning: Bundle | None
+            ) -> c.ModelConfig:
+    """Of the bundle that the run begins with, with the task's head; or a new one for the tokenizer."""
+    if beginning is not None:
+        if beginning.config.kind != task.kind:
+            raise UsageError(f"{beginning.path} is {beginning.config.kind}, and to {options.task} takes an {task.kind} model")
+        return plan.with_head(beginning.config, head)
+    config = plan.model_config(options, tokenizer.vocabulary_size, head)
+    special = config.special
+    if task.kind == "encoder-only":
+        special = replace(special, prefix=(Tokenizer.bos,), suffix=(Tokenizer.eos,))
+    elif task.kind == "decoder-only":
+        special = replace(special, prefix=(Tokenizer.bos,))
+    special = replace(special, mask=tokenizer.id_of("<mask>"))
+    return replace(config, special=special).with_tokenizer(tokenizer.fingerprint, tokenizer.vocabulary_size)
+
+
+def _amount(task: Task, examples: Sequence[Example]) -> int:
+    """Examples that the size of a model goes by; texts of any length count as one for every hundred characters."""
+    return sum(len(text) for text, _ in examples) // 100 if task.windows else len(examples)
+
+
+def _count_tokens(tokenizer: Tokenizer, task: Task, examples: Sequence[Example], sample: int = 2000) -> int:
+    """Tokens of all targets, or inputs where those are not texts, as far as an even sample of them tells."""
+    chosen = examples[:: -(-len(examples) // sample)]
+    texts = [target if task.kind == "encoder-decoder" and target else source for source, target in chosen]
+    return sum(len(ids) + 1 for ids in tokenizer.encode_batch(texts)) * len(examples) // len(chosen)
+
+
+def _encode(folder: Path, options: TrainingOptions, config: c.ModelConfig, tokenizer: Tokenizer, pairs: list[Example],
+            validation: list[Example], notes: list[str]) -> Run:
     task = find_task(options.task)
-    whole = task.encode(tokenizer, pairs, config.special)
-    short = [i for i, pair in enumerate(whole.lengths) if pair.max() <= options.max_length]
-    train, dropped = whole.rows(short), len(pairs) - len(short)
-    if dropped:
-        notes.append(f"{dropped} of {len(pairs)} training pairs are longer than {options.max_length} tokens "
-                     f"and are left out (--max-length)")
+    train = task.encode(tokenizer, pairs, config)
+    if not task.windows:
+        train = _within(train, options.max_length, notes)
     if not validation:
-        raise DataError(f"{', '.join(options.validation)}: no usable sentence pairs to validate on")
-    if not train.sources:
-        raise DataError(f"none of {len(pairs)} training pairs is within {options.max_length} tokens (--max-length)")
-    encoded = task.encode(tokenizer, validation, config.special)
-    kept = [i for i, pair in enumerate(encoded.lengths) if pair.max() <= config.window.target]
+        raise DataError(f"{', '.join(options.validation)}: no usable examples to validate on")
+    encoded = task.encode(tokenizer, validation, config)
+    kept = [i for i, pair in enumerate(encoded.lengths) if task.windows or pair.max() <= config.window.target]
     if not kept:
-        raise DataError(f"none of {len(validation)} validation pairs fits the window of {config.window.target} tokens")
-    return Run(folder, options, config, tokenizer, task, train, encoded.rows(kept),
+        raise DataError(f"none of {len(validation)} validation examples fits the window of {config.window.target} tokens")
+    return Run(folder, options, config, tokenizer, task, train, task.epoch(encoded.rows(kept), config, None, options),
                [validation[i] for i in kept], notes)
+
+
+def _within(examples: Encoded, limit: int, notes: list[str]) -> Encoded:
+    """Examples of at most `limit` tokens, with a note of how many are left out. Raises DataError if none is left."""
+    short = [i for i, lengths in enumerate(examples.lengths) if lengths.max() <= limit]
+    dropped = len(examples) - len(short)
+    if dropped:
+        notes.append(f"{dropped} of {len(examples)} training examples are longer than {limit} tokens and are left out "
+                     f"(--max-length)")
+    if not short:
+        raise DataError(f"none of {len(examples)} training examples is within {limit} tokens (--max-length)")
+    return examples.rows(short)
 
 
 # ---------------------------------------------------------------- data
 
 
-def read_data(options: TrainingOptions) -> tuple[list[Pair], list[Pair], list[str]]:
-    """Training pairs, validation pairs (held out if no file is given), and notes for the user."""
-    root = Path(options.data_root)
-    columns = (options.source_column, options.target_column)
+def read_data(options: TrainingOptions) -> tuple[list[Example], list[Example], list[str]]:
+    """Training examples, validation examples (held out if no file is given), and notes for the user."""
+    task, root = find_task(options.task), Path(options.data_root)
     paths = [root / path for path in options.data]
-    pairs = data.read_pairs(paths, *columns)
-    data.require_examples(pairs, paths)
+    examples = task.read(paths, options)
     if options.validation:
-        return pairs, data.read_pairs([root / path for path in options.validation], *columns), []
-    train, held = data.hold_out(pairs, seed=options.seed)
-    return train, held, [f"{len(held)} of {len(pairs)} pairs are held out for validation"]
+        return examples, task.read([root / path for path in options.validation], options), []
+    if not task.windows:
+        data.require_examples(examples, paths)
+    train, held = task.hold_out(examples, options.seed)
+    what = f"{len(held)} of {len(examples)} examples are" if len(train) < len(examples) else "the last tenth of each text is"
+    return train, held, [f"{what} held out for validation"]
 
 
-def fingerprint(*parts: Sequence[Pair]) -> str:
+def fingerprint(*parts: Sequence[Example]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         for pair in part:

@@ -1,16 +1,12 @@
-"""Validation: loss of the averaged weights, BLEU and samples of greedy translations."""
+"""Validation: loss of the averaged weights, the task's metric and samples of its answers."""
 
 from __future__ import annotations
-
-import itertools
 
 import torch
 from torch import Tensor
 
 from weft.backends.torch import TorchRunner
-from weft.decode import generate_batch
 from weft.nn.model import Model
-from weft.spec.decoding import GenerationOptions
 from weft.train.batch import Batch
 from weft.train.flat import FlatParameters
 from weft.train.losses import head_log_likelihood
@@ -32,26 +28,20 @@ class Validator:
 
     @torch.inference_mode()
     def loss(self) -> float:
-        """Nats a target token, end-of-sequence included, without label smoothing."""
+        """Nats a target, end-of-sequence included, without label smoothing."""
         total, tokens = 0.0, 0
         for batch in self.batches:
-            hidden = self.model.forward_packed(*batch.for_model)
+            hidden = self.model.features(*batch.for_model)
             head = self.model.head
             log_p = head_log_likelihood(head.prepare(hidden), head.weight, head.bias, batch.targets)
             total -= float(log_p.sum(dtype=torch.float64))
             tokens += batch.tokens
         return total / max(tokens, 1)
 
-    def translations(self, count: int) -> list[str]:
-        """Greedy translations of the first `count` validation sources."""
-        runner = TorchRunner(self.model)
-        sources = [row.tolist() for row in itertools.islice(self.run.validation.sources, count)]
-        options = GenerationOptions()
-        outputs = []
-        for start in range(0, len(sources), 100):
-            hypotheses = generate_batch(runner, sources[start : start + 100], options)
-            outputs += [self.run.task.prediction(self.run.tokenizer, best[0].tokens) for best in hypotheses]
-        return outputs
+    def answers(self, count: int) -> list[str]:
+        """What the task answers to the first `count` validation inputs, quickly; empty where it has no answers."""
+        inputs = [given for given, _ in self.run.validation_examples[:count]]
+        return self.run.task.predict(TorchRunner(self.model), self.run.tokenizer, self.run.config, inputs)
 
-    def bleu(self, outputs: list[str]) -> float:
-        return self.run.task.scores(outputs, [target for _, target in self.run.validation_pairs[: len(outputs)]])[0].value
+    def score(self, outputs: list[str]) -> float:
+        return self.run.task.scores(outputs, [wanted for _, wanted in self.run.validation_examples[: len(outputs)]])[0].value

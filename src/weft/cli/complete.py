@@ -1,0 +1,72 @@
+"""weft complete: what a decoder-only model adds to a prompt, as it is generated."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from weft.cli.flags import Parser, add_flags, given
+from weft.cli.lines import batches, tell
+from weft.model import Model, Result, load
+from weft.spec.decoding import GenerationOptions
+from weft.spec.events import TokenEvent
+
+_EXAMPLES = """examples:
+  weft complete "ROMEO:" --model shakespeare --max-new-tokens 200 --sample --temperature 0.8 --seed 7
+  weft complete "Which is the capital of Bulgaria?" --model gpt2-bundle --max-new-tokens 32
+  weft complete --model gpt2-bundle --json < prompts.txt
+
+Greedy unless --sample or --beams is given. A single prompt is answered as it is generated. On a terminal the prompt
+stands before its completion, dimmed; elsewhere only the completion is printed, unless --echo asks for both. With --json
+every line holds prompt, completion, tokens, log-probabilities and whether the model ended it."""
+
+
+def run(argv: list[str]) -> int:
+    parser = Parser(prog="weft complete", description="Go on with prompts, or with lines of standard input.",
+                    epilog=_EXAMPLES)
+    parser.add_argument("text", nargs="*", help="prompts; none: lines of standard input")
+    parser.add_argument("--model", required=True, help="bundle folder or shipped model")
+    parser.add_argument("--echo", action="store_true", help="print the prompt before its completion")
+    parser.add_argument("--json", action="store_true", help="one JSON object a prompt")
+    parser.add_argument("--truncate", choices=("refuse", "left"), default="refuse",
+                        help="a prompt that leaves no room in the window: refuse, or cut its beginning (left)")
+    parser.add_argument("--batch-lines", type=int, default=16, metavar="N", help="most lines completed together (default: 16)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
+    add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
+    arguments = parser.parse_args(argv)
+    model = load(arguments.model, precision=arguments.precision)
+    model.complete([])  # refuses, in words, a model that cannot
+    options = given(arguments, GenerationOptions)
+    chosen = model.options(**options)
+    if len(arguments.text) == 1 and chosen.beams == 1 and not arguments.json:
+        _stream(model, arguments.text[0], arguments.echo, arguments.truncate, options)
+        return 0
+    number = 0
+    for prompts in batches(arguments.text, arguments.batch_lines):
+        results = model.generate(prompts, truncate=arguments.truncate, first=number, **options)
+        number += len(results)
+        for result in results:
+            for one in result.alternatives or (result,):
+                print(_json(one) if arguments.json else (one.prompt if arguments.echo else "") + one.text)
+        sys.stdout.flush()
+        tell(model)
+    return 0
+
+
+def _stream(model: Model, prompt: str, echo: bool, truncate: str, options: dict) -> None:
+    begun = False
+    for event in model.stream(prompt, truncate=truncate, **options):
+        if not begun:  # the first event comes once the prompt is known to be good
+            dimmed = sys.stdout.isatty()
+            sys.stdout.write(f"\x1b[2m{prompt}\x1b[0m" if dimmed else prompt if echo else "")
+            begun = True
+        if isinstance(event, TokenEvent):
+            sys.stdout.write(event.text)
+            sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _json(result: Result) -> str:
+    return json.dumps({"prompt": result.prompt, "completion": result.text, "tokens": result.tokens,
+                       "logprobs": [round(value, 4) for value in result.logprobs], "ended": result.finished},
+                      ensure_ascii=False)

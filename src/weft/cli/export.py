@@ -1,0 +1,28 @@
+"""weft export: a bundle to a folder that Hugging Face transformers opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weft.bundle import find_model, open_bundle
+from weft.cli.flags import Parser
+from weft.convert import export_bundle
+from weft.errors import UsageError
+
+_EXAMPLES = """examples:
+  weft export gpt2-bundle hf-folder
+  weft export my-completer hf-folder --family llama"""
+
+
+def run(argv: list[str]) -> int:
+    parser = Parser(prog="weft export", description="Make a Hugging Face checkpoint of a bundle.", epilog=_EXAMPLES)
+    parser.add_argument("model", help="bundle folder or shipped model")
+    parser.add_argument("out", help="folder of the new checkpoint")
+    parser.add_argument("--family", help="format to write; default: the one it was imported from")
+    parser.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+    arguments = parser.parse_args(argv)
+    out = Path(arguments.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not arguments.overwrite:
+        raise UsageError(f"{out} is there already and not an empty folder; choose another, or --overwrite")
+    print(export_bundle(open_bundle(find_model(arguments.model)), out, arguments.family))
+    return 0

@@ -1,0 +1,36 @@
+"""weft import: a Hugging Face checkpoint to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weft.cli.flags import Parser
+from weft.convert import import_checkpoint
+from weft.errors import UsageError
+from weft.spec.parameters import count
+
+_EXAMPLES = """examples:
+  weft import path/to/hf-folder gpt2-bundle
+  weft import google/flan-t5-small flan-t5       (from the hub, with `pip install 'weft[hub]'`)
+
+The folder holds config.json, *.safetensors and a tokenizer (tokenizer.json; vocab.json and merges.txt; vocab.txt; or a
+SentencePiece .model). Nothing in it is executed, and pickle weights (.bin, .pt) are refused."""
+
+
+def run(argv: list[str]) -> int:
+    parser = Parser(prog="weft import", description="Make a bundle of a Hugging Face checkpoint.", epilog=_EXAMPLES)
+    parser.add_argument("source", help="folder, or hub id owner/name")
+    parser.add_argument("out", help="folder of the new bundle")
+    parser.add_argument("--ignore-keys", nargs="+", default=(), metavar="KEY",
+                        help="keys of config.json that Weft does not know and that you know to be harmless")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    arguments = parser.parse_args(argv)
+    out = Path(arguments.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not arguments.overwrite:
+        raise UsageError(f"{out} is there already and not an empty folder; choose another, or --overwrite")
+    done = import_checkpoint(arguments.source, out, ignore_keys=arguments.ignore_keys)
+    print(f"{done.path}: {done.family}, {done.config.kind}, {count(done.config):,} parameters, window "
+          f"{done.config.window.target if done.config.decoder else done.config.window.source}")
+    for name, reason in done.dropped:
+        print(f"left out {name}: {reason}")
+    return 0

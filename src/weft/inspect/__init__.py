@@ -1,0 +1,1 @@
+"""Views of models, one file each."""

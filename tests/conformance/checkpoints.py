@@ -60,10 +60,10 @@ def rows(rng: np.random.Generator, lengths: Sequence[int], vocabulary: int = WOR
     return [rng.integers(5, vocabulary, length).tolist() for length in lengths]
 
 
-def pad(sequences: Sequence[Sequence[int]], side: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids and attention mask, padded with 0 on `side`."""
+def pad(sequences: Sequence[Sequence[int]], side: str, token: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids and attention mask, padded with `token` on `side`."""
     longest = max(map(len, sequences))
-    ids, mask = torch.zeros(len(sequences), longest, dtype=torch.int64), torch.zeros(len(sequences), longest, dtype=torch.int64)
+    ids, mask = torch.full((len(sequences), longest), token), torch.zeros(len(sequences), longest, dtype=torch.int64)
     for row, sequence in enumerate(sequences):
         place = slice(0, len(sequence)) if side == "right" else slice(longest - len(sequence), longest)
         ids[row, place], mask[row, place] = torch.tensor(sequence), 1

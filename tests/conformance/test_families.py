@@ -59,7 +59,7 @@ def test_logits_at_every_position(made: Any, name: str, example: str, side: str)
     theirs, ours, _ = made(name, example)
     rng = np.random.default_rng(0)
     sequences = hf.rows(rng, LENGTHS)
-    ids, mask = hf.pad(sequences, side)
+    ids, mask = hf.pad(sequences, side, ours.config.special.pad)
     kind = ours.config.kind
     if kind == "encoder-decoder":
         targets = [[ours.config.special.start, *row] for row in hf.rows(rng, [3, 6, 2, 9])]

@@ -20,7 +20,8 @@ DROPPED = (("model.shared.weight", "not used where embeddings are not tied"),
            ("model.encoder.embed_tokens.weight", "tied to model.shared.weight"),
            ("model.*coder.version", "a number of the library it was trained with"))
 IGNORED = ("_num_labels", "add_bias_logits", "classif_dropout", "encoder_layerdrop", "decoder_layerdrop", "num_hidden_layers",
-           "do_blenderbot_90_layernorm", "replacing_rate", "save_step", "student_encoder_layers", "student_decoder_layers")
+           "do_blenderbot_90_layernorm", "extra_pos_embeddings", "replacing_rate", "save_step", "student_encoder_layers",
+           "student_decoder_layers", "author", "kobart_version")
 SIZES = {"bart-base": (6, 768, 12, 3072), "bart-large": (12, 1024, 16, 4096)}
 """layers of each stack, width, heads, feed-forward size"""
 TINY = {"vocab_size": 61, "d_model": 24, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
@@ -68,13 +69,10 @@ def read_with(foreign: ForeignConfig, stack: c.TransformerStack, vocabulary: int
 
 def _expect(foreign: ForeignConfig, stack: c.TransformerStack) -> None:
     """Switches of the time when one class did all of these models: they must say what the family does anyway."""
-    learned = isinstance(stack.position, c.Learned)
     for key, value in (("normalize_before", stack.placement == "pre"), ("add_final_layer_norm", stack.final_norm),
-                       ("normalize_embedding", stack.embedding_norm), ("static_position_embeddings", not learned)):
+                       ("normalize_embedding", stack.embedding_norm),
+                       ("static_position_embeddings", isinstance(stack.position, c.Sinusoidal))):
         foreign.expect(key, value)
-    offset = foreign.get("extra_pos_embeddings", 2)  # of no effect on static positions
-    if learned and offset != 2:
-        foreign.expect("extra_pos_embeddings", 2)
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:

@@ -15,7 +15,8 @@ ARCHITECTURES = {"M2M100ForConditionalGeneration": "language_model"}
 PREFIX, IGNORED, rules = bart.PREFIX, bart.IGNORED, bart.rules
 DROPPED = (*bart.DROPPED, ("model.*coder.embed_positions.weights", "static positions, computed from the config"))
 SIZES = {"m2m100_418M": (12, 1024, 16, 4096), "m2m100_1.2B": (24, 1024, 16, 8192),
-         "nllb-200-distilled-600M": (12, 1024, 16, 4096), "nllb-200-1.3B": (24, 1024, 16, 8192), "nllb-200-3.3B": (24, 2048, 16, 8192)}
+         "nllb-200-distilled-600M": (12, 1024, 16, 4096), "nllb-200-1.3B": (24, 1024, 16, 8192),
+         "nllb-200-3.3B": (24, 2048, 16, 8192)}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "plain": TINY,
     "untied": {**TINY, "tie_word_embeddings": False, "vocab_size": 53},

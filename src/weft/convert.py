@@ -129,11 +129,14 @@ def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[d
     dropped: list[tuple[str, str]] = []
     used: set[str] = set()
     for rule in family.rules(config):
+        tied = all(name in table and table[name].tie for name in rule.ours)
+        rule = rule if tied else rule.found_in(foreign)
         present = [name for name in rule.theirs if name in foreign]
-        used.update(present)
-        if all(name in table and table[name].tie for name in rule.ours):
-            dropped += [(name, f"tied to {table[rule.ours[0]].tie}") for name in present]
+        if tied:
+            dropped += [(name, f"tied to {table[rule.ours[0]].tie}") for name in present if name not in used]
+            used.update(present)
             continue
+        used.update(present)
         if len(present) < len(rule.theirs):
             faults += [f"{name} is missing" for name in rule.theirs if name not in foreign]
             continue

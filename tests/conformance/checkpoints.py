@@ -21,15 +21,30 @@ def make_checkpoint(folder: Path, model_type: str, architecture: str, example: M
     config = transformers.AutoConfig.for_model(model_type, **{**SPECIAL, **example})
     torch.manual_seed(seed)
     model = getattr(transformers, architecture)._from_config(config, attn_implementation="eager")
+    if example.get("tie_word_embeddings") is False:
+        untie(model)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
+            if parameter.requires_grad:  # static positions stay as they are
+                parameter.add_(0.15 * torch.randn_like(parameter))
         for name, buffer in model.named_buffers():
             if name.endswith("logits_bias"):
                 buffer.add_(torch.randn_like(buffer))
     model.to(dtype).save_pretrained(folder, max_shard_size=shard)
     save_tokenizer(folder, config.vocab_size)
-    return type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    for module in model.modules():
+        if hasattr(module, "create_weight"):  # static positions, which Pegasus rounds to the kind of the file
+            module.weight.data = module.create_weight()
+    model.generation_config = transformers.GenerationConfig()  # no forced tokens, which a class may have by default
+    return model
+
+
+def untie(model: Any) -> None:
+    """A head of its own for models whose class ties what the config unties, unless the file has both (T5 1.1)."""
+    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is table.weight:
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
 
 
 def save_tokenizer(folder: Path, vocabulary: int) -> None:
@@ -45,10 +60,10 @@ def rows(rng: np.random.Generator, lengths: Sequence[int], vocabulary: int = WOR
     return [rng.integers(5, vocabulary, length).tolist() for length in lengths]
 
 
-def pad(sequences: Sequence[Sequence[int]], side: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids and attention mask, padded with 0 on `side`."""
+def pad(sequences: Sequence[Sequence[int]], side: str, token: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids and attention mask, padded with `token` on `side`."""
     longest = max(map(len, sequences))
-    ids, mask = torch.zeros(len(sequences), longest, dtype=torch.int64), torch.zeros(len(sequences), longest, dtype=torch.int64)
+    ids, mask = torch.full((len(sequences), longest), token), torch.zeros(len(sequences), longest, dtype=torch.int64)
     for row, sequence in enumerate(sequences):
         place = slice(0, len(sequence)) if side == "right" else slice(longest - len(sequence), longest)
         ids[row, place], mask[row, place] = torch.tensor(sequence), 1

@@ -6,8 +6,8 @@ of Weft are [output, input]. `{i}` is not needed: a family writes its rules in a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -122,11 +122,20 @@ class Chain:
 
 @dataclass(frozen=True)
 class Rule:
-    """Foreign tensors `theirs` are our tensors `ours`, by `operation`."""
+    """Foreign tensors `theirs` are our tensors `ours`, by `operation`.
+
+    instead: other names of the one foreign tensor: where a checkpoint lacks it, the first that is there is read.
+    """
 
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
     operation: Operation = Same()
+    instead: tuple[str, ...] = ()
+
+    def found_in(self, names: Container[str]) -> Rule:
+        """The rule for a checkpoint with these tensors."""
+        others = [name for name in self.instead if name in names]
+        return replace(self, theirs=(others[0],)) if others and self.theirs[0] not in names else self
 
 
 def rename(ours: str, theirs: str, parts: Iterable[str] = ("weight",), operation: Operation | None = None) -> list[Rule]:

@@ -39,8 +39,8 @@ def test_messages(tmp_path: Path) -> None:
     assert "line 1: 2 columns, but columns 0 and 4" in refused(path, b"a\tb\n", 0, 4)
     message = refused(path, b"a\tb\nc\t\xff\n")
     assert f"{path}, line 2: byte 0xff at offset 6 (column 2 of the line) is not UTF-8" in message
-    assert "0 usable sentence pairs; at least 2 are needed" in refused(path, b"")
-    assert "1 usable sentence pairs" in refused(path, b"a\tb\n")
+    assert "0 usable examples; at least 2 are needed" in refused(path, b"")
+    assert "1 usable examples" in refused(path, b"a\tb\n")
     assert f"no file {tmp_path / 'none.tsv'}" in refused(tmp_path / "none.tsv", None)
     assert "is a folder" in refused(tmp_path, None)
     whole = gzip.compress(b"a\tb\n" * 5000)

@@ -232,7 +232,7 @@ def test_overwrite_helps_where_it_is_recommended(tmp_path: Path) -> None:
 
 def test_validation_files_that_hold_nothing(pairs: str, tmp_path: Path) -> None:
     (tmp_path / "v.tsv").write_text("\n")
-    with pytest.raises(DataError, match=r"v.tsv: no usable sentence pairs to validate on"):
+    with pytest.raises(DataError, match=r"v.tsv: no usable examples to validate on"):
         finished(**(SMALL | {"data": (pairs,), "validation": (str(tmp_path / "v.tsv"),), "steps": 1,
                              "out": str(tmp_path / "o")}))
 

@@ -116,6 +116,21 @@ class TorchRunner:
         return self.model.head.score(hidden, lengths).float().numpy()
 
 
+    @torch.inference_mode()
+    def log_probs(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
+        """Decoder-only: float32 log p of every token of each row but its first, given those before it."""
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        found: dict[int, np.ndarray] = {}
+        while order:
+            size = max(1, most // max(1, len(rows[order[-1]])))
+            chosen, order = order[-size:], order[:-size]
+            ids, lengths = padded([rows[i] for i in chosen], self.model.config.special.pad)
+            hidden = self.model(None, None, ids[:, :-1], lengths - 1)
+            for i, states, row, length in zip(chosen, hidden, ids, lengths.tolist(), strict=True):
+                logits = self.model.head(states[: length - 1]).float()
+                found[i] = (logits.gather(1, row[1:length, None])[:, 0] - logits.logsumexp(1)).numpy()
+        return [found[i] for i in range(len(rows))]
+
     def score_all(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
         """`score` of any number of texts, each without its padding: batches of about `most` positions, alike in length."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))

@@ -1,4 +1,4 @@
-"""weft evaluate: translate a file's sources and score the result against its targets."""
+"""weft evaluate: what a model makes of a file's inputs, scored against its answers."""
 
 from __future__ import annotations
 
@@ -9,23 +9,31 @@ from pathlib import Path
 
 from weft.bundle import write_atomically
 from weft.cli.flags import Parser, add_flags, given
-from weft.data import read_pairs, require_examples
 from weft.errors import UsageError
 from weft.metrics import bleu, moses_tokens, tokenized_bleu
 from weft.model import Model, Result, load
 from weft.spec.decoding import GenerationOptions
+from weft.spec.training import TrainingOptions
 
 _EXAMPLES = """examples:
   weft evaluate my-model --data test.tsv
   weft evaluate fr-en --data tatoeba.en-fr.test.tsv.gz --source-column 1 --target-column 0 --confidence
-  weft evaluate my-model --data test.tsv --beam 5 --n-best 5 --output translations.txt"""
+  weft evaluate my-model --data test.tsv --beam 5 --n-best 5 --output translations.txt
+  weft evaluate sentiment --data rt_polarity.test.tsv --source-column 1 --target-column 0 --confidence
+  weft evaluate ner --data test.bio
+  weft evaluate shakespeare --data tinyshakespeare.txt --last-tenth
+
+Scores by the model's task: sacreBLEU and chrF of translations, accuracy of labels, F1 of entities, bits per character and
+perplexity of completions."""
 
 
 def run(argv: list[str]) -> int:
-    parser = Parser(prog="weft evaluate", description="Score a model on sentence pairs: sacreBLEU and chrF with their "
-                                                      "signatures.", epilog=_EXAMPLES)
+    parser = Parser(prog="weft evaluate", description="Score a model on files of examples, with the scores' signatures.",
+                    epilog=_EXAMPLES)
     parser.add_argument("model", help="bundle folder or shipped model")
-    parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help="test files, .tsv or .tsv.gz")
+    parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help="test files, as for weft train")
+    parser.add_argument("--last-tenth", action="store_true",
+                        help="only what training without --validation held out: of few texts the last tenth of each")
     parser.add_argument("--source-column", type=int, default=0, metavar="N", help="from 0 (default: 0)")
     parser.add_argument("--target-column", type=int, default=1, metavar="N", help="from 0 (default: 1)")
     parser.add_argument("--confidence", action="store_true", help="95%% bootstrap interval of each score")
@@ -36,10 +44,17 @@ def run(argv: list[str]) -> int:
     add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
     arguments = parser.parse_args(argv)
     _check(arguments)
-    pairs = read_pairs(arguments.data, arguments.source_column, arguments.target_column)
-    require_examples(pairs, arguments.data, at_least=1)
     model = load(arguments.model, precision=arguments.precision)
+    columns = TrainingOptions(source_column=arguments.source_column, target_column=arguments.target_column)
+    pairs = model.task.read([Path(path) for path in arguments.data], columns)
+    if arguments.last_tenth:
+        pairs = model.task.hold_out(pairs, columns.seed)[1]
     start = time.perf_counter()
+    if model.config.kind != "encoder-decoder":
+        for score in model.task.evaluate(model.runner, model.tokenizer, model.config, pairs, arguments.confidence):
+            print(score)
+        print(f"{len(pairs):,} examples of {', '.join(arguments.data)} in {time.perf_counter() - start:.1f} s")
+        return 0
     results = _translate(model, [source for source, _ in pairs], given(arguments, GenerationOptions))
     seconds = time.perf_counter() - start
     _report(model, arguments, results, [target for _, target in pairs])

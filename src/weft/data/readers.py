@@ -42,8 +42,8 @@ def require_examples(pairs: Sequence[Pair], paths: Sequence[str | Path], at_leas
     """Raises DataError if there is too little to train on."""
     if len(pairs) < at_least:
         names = ", ".join(str(path) for path in paths)
-        raise DataError(f"{names}: {len(pairs)} usable sentence pairs; at least {at_least} are needed (a pair is "
-                        f"a line with text in both columns, separated by a tab)")
+        raise DataError(f"{names}: {len(pairs)} usable examples; at least {at_least} are needed (one is a line "
+                        f"with text in both columns, separated by a tab)")
 
 
 def _read_file(path: Path, source: int, target: int) -> Iterator[Pair]:

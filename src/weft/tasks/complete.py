@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from weft.data import Ragged
 from weft.errors import UsageError, WindowError
+from weft.metrics import Score, bits_per_character, perplexity
 from weft.spec import config as c
-from weft.tasks.task import Encoded
+from weft.tasks.task import Encoded, Example
 from weft.tasks.windows import WindowTask, cut
 from weft.text import Tokenizer
 
@@ -24,12 +25,25 @@ class Complete(WindowTask):
     kind = "decoder-only"
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,
-              options: TrainingOptions) -> Encoded:
+              options: TrainingOptions | None) -> Encoded:
         """Windows of the whole context, each behind the start token; the last of a text ends with eos."""
         start, eos = np.array([config.special.start], np.int32), np.array([config.special.eos], np.int32)
         rows = Ragged(np.concatenate((start, window, eos) if last and len(window) < config.window.target else (start, window))
                       for window, last in cut(encoded.targets, config.window.target, generator))
         return Encoded(Ragged([[]] * len(rows)), rows)
+
+
+    def evaluate(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, examples: Sequence[Example],
+                 confidence: bool = False) -> list[Score]:
+        """How well the model foresees texts, each cut into windows that know nothing of what came before."""
+        encoded = self.encode(tokenizer, examples, config)
+        rows = [row.tolist() for row in self.epoch(encoded, config, None, None).targets]
+        ends = sum(row[-1] == config.special.eos for row in rows)  # what a reader of the text does not have to be told
+        found = runner.log_probs([row[:-1] if row[-1] == config.special.eos else row for row in rows])
+        tokens = sum(map(len, found))
+        nats = -float(sum(row.sum(dtype=np.float64) for row in found))
+        window = f"window:{config.window.target}|ends:{ends} left out"
+        return [bits_per_character(nats, sum(len(text) for text, _ in examples), window), perplexity(nats, tokens, window)]
 
 
 def prompt_ids(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> list[int]:

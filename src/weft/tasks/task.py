@@ -104,6 +104,12 @@ class Task:
         """Quick answers for validation while training; empty where there is nothing to compare."""
         return []
 
+    def evaluate(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, examples: Sequence[Example],
+                 confidence: bool = False) -> list[Score]:
+        """Scores of a model on examples."""
+        outputs = self.predict(runner, tokenizer, config, [given for given, _ in examples])
+        return self.scores(outputs, [wanted for _, wanted in examples], confidence)
+
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         """Default metrics, the first of them the one that training logs."""
         return []

@@ -44,16 +44,16 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
 
 
 def read_with(foreign: ForeignConfig, head: str, *, mlp_bias: bool = False, activation: str = "hidden_act",
-              **attention: Any) -> c.ModelConfig:
+              position: c.Rotary | None = None, **attention: Any) -> c.ModelConfig:
     """A config from the keys that LLaMA and its variations share; `assume` has given their defaults.
 
-    activation: its key. attention: fields of c.Attention that are not among those keys."""
+    activation: its key. position: where the usual keys do not say it. attention: fields of c.Attention that are not among those keys."""
     vocabulary, width, heads = (foreign.need(key) for key in ("vocab_size", "hidden_size", "num_attention_heads"))
     length, size = foreign.need("max_position_embeddings"), foreign.get("head_dim", width // heads)
     tied = foreign.get("tie_word_embeddings", False) and head == "language_model"
     feed_forward = c.FeedForward(foreign.need("intermediate_size"), foreign.activation(activation, "silu"), gated=True,
                                  bias=mlp_bias)
-    position = read_rotary(foreign, size, length)
+    position = position or read_rotary(foreign, size, length)
     if isinstance(position.scaling, c.DynamicScaling):
         length = round(length * position.scaling.factor)
     stack = c.TransformerStack(

@@ -46,14 +46,14 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     return read_sandwich(foreign, head, default, soft_cap=foreign.get("attn_logit_softcapping"))
 
 
-def read_sandwich(foreign: ForeignConfig, head: str, layer_types: list[str], **attention: Any) -> c.ModelConfig:
-    """What Gemma 2 and 3 share. layer_types: where none are listed. attention: fields of c.Attention."""
+def read_sandwich(foreign: ForeignConfig, head: str, layer_types: list[str], **changes: Any) -> c.ModelConfig:
+    """What Gemma 2 and 3 share. layer_types: where none are listed. changes: as of llama.read_with."""
     foreign.expect("use_bidirectional_attention", False)
     scalar, size = foreign.need("query_pre_attn_scalar"), foreign.need("head_dim")
     window, pattern = read_layer_types(foreign, foreign.get("sliding_window"), layer_types)
     config = llama.read_with(foreign, head, activation="hidden_activation", bias=foreign.get("attention_bias", False),
-                             scale=None if scalar == size else scalar**-0.5, window=window, **attention)
-    soft_cap = foreign.get("final_logit_softcapping")  # is not for other heads
+                             scale=None if scalar == size else scalar**-0.5, window=window, **changes)
+    soft_cap = foreign.get("final_logit_softcapping")  # other heads have none
     config = replace(config, head=replace(config.head, soft_cap=soft_cap)) if head == "language_model" else config
     return read_differences(config, placement="sandwich", pattern=pattern)
 

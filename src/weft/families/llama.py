@@ -47,7 +47,8 @@ def read_with(foreign: ForeignConfig, head: str, *, mlp_bias: bool = False, acti
               position: c.Rotary | None = None, **attention: Any) -> c.ModelConfig:
     """A config from the keys that LLaMA and its variations share; `assume` has given their defaults.
 
-    activation: its key. position: where the usual keys do not say it. attention: fields of c.Attention that are not among those keys."""
+    activation: its key. position: where the usual keys do not say it. attention: what c.Attention has beyond those keys.
+    """
     vocabulary, width, heads = (foreign.need(key) for key in ("vocab_size", "hidden_size", "num_attention_heads"))
     length, size = foreign.need("max_position_embeddings"), foreign.get("head_dim", width // heads)
     tied = foreign.get("tie_word_embeddings", False) and head == "language_model"

@@ -24,7 +24,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "plain": _TINY,
     "no_window": {**_TINY, "sliding_window": None, "num_key_value_heads": 4},
     "odd_head_tied": {**_TINY, "head_dim": 12, "tie_word_embeddings": True, "vocab_size": 53, "num_hidden_layers": 3},
-    "one_key_head_narrow_window": {**_TINY, "num_key_value_heads": 1, "sliding_window": 1, "rms_norm_eps": 1e-3},
+    "one_key_head_narrow_window": {**_TINY, "num_key_value_heads": 1, "sliding_window": 2, "rms_norm_eps": 1e-3},
     "yarn": {**_TINY, "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500.0,
                                           "original_max_position_embeddings": 10}},
     "gelu_linear": {**_TINY, "hidden_act": "gelu", "rope_parameters": {"rope_type": "linear", "factor": 2.0,

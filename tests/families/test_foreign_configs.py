@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from weft.convert import foreign_config
 from weft.errors import WeftError
 from weft.families.family import find_family
 from weft.families.foreign import ForeignConfig
@@ -85,3 +86,12 @@ def test_older_keys_are_read() -> None:
 def test_what_weft_does_not_do_is_refused_by_name(name: str, changes: dict[str, Any], named: str) -> None:
     with pytest.raises(WeftError, match=named):
         read(name, **changes)
+
+
+def test_several_labels_at_once_come_in_and_go_out() -> None:
+    _, family = find_family("mistral")
+    foreign = ForeignConfig({**FILES["mistral"], "problem_type": "multi_label_classification",
+                             "id2label": {"0": "a", "1": "b"}})
+    config = family.read_config(foreign, "classification")
+    assert config.head == c.ClassificationHead(("a", "b"), "last", bias=False, multi_label=True)
+    assert foreign_config(family, config)["problem_type"] == "multi_label_classification"

@@ -33,6 +33,10 @@ class ForeignConfig:
         self.values = dict(values)
         self.used: set[str] = set()
 
+    def assume(self, defaults: Mapping[str, Any]) -> None:
+        """What the family's own config class takes for keys that are absent. A key that is null stays so."""
+        self.values = {**defaults, **self.values}
+
     def get(self, key: str, default: Any = None) -> Any:
         """The value; `default` where it is absent or null."""
         self.used.add(key)

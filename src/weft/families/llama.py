@@ -1,6 +1,6 @@
 """LLaMA 1 to 3 (Touvron et al. 2023; Dubey et al. 2024): rotary positions, RMSNorm before, SwiGLU, grouped heads.
 
-Mistral, Qwen and Gemma are variations of it and build on `block_rules`.
+Mistral, Qwen, Gemma and Phi-3 are variations of it and build on `read_with`, `write_with` and `rules`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from weft.families.rules import Rule, parts, rename
 from weft.spec import config as c
 
 MODEL_TYPES = ("llama",)
-ARCHITECTURES = {"LlamaForCausalLM": "language_model", "LlamaForSequenceClassification": "classification"}
+ARCHITECTURES = {"LlamaForCausalLM": "language_model", "LlamaForSequenceClassification": "classification",
+                 "LlamaForTokenClassification": "tag"}
 PREFIX = "model."
 DROPPED = (("model.layers.*.self_attn.rotary_emb.inv_freq", "computed from the config"),)
 SIZES = {"llama-7b": (32, 4096, 32, 11008), "llama-13b": (40, 5120, 40, 13824)}
+DEFAULTS = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "bos_token_id": 1,
+            "eos_token_id": 2}
 _TINY = {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
          "max_position_embeddings": 40}
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -35,30 +39,38 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
-    return read_with(foreign, head, attention_bias=foreign.get("attention_bias", False))
+    foreign.assume(DEFAULTS)
+    return read_with(foreign, head, bias=foreign.get("attention_bias", False), mlp_bias=foreign.get("mlp_bias", False))
 
 
-def read_with(foreign: ForeignConfig, head: str, *, attention_bias: bool = False, output_bias: bool | None = None,
-              window: int | None = None, query_key_norm: c.Norm | None = None) -> c.ModelConfig:
-    """A config from the keys that LLaMA and its variations share. window: of sliding attention."""
-    vocabulary, width, heads = foreign.get("vocab_size", 32000), foreign.get("hidden_size", 4096), \
-        foreign.get("num_attention_heads", 32)
-    length, size = foreign.get("max_position_embeddings", 2048), foreign.get("head_dim", width // heads)
+def read_with(foreign: ForeignConfig, head: str, *, mlp_bias: bool = False, activation: str = "hidden_act",
+              position: c.Rotary | None = None, **attention: Any) -> c.ModelConfig:
+    """A config from the keys that LLaMA and its variations share; `assume` has given their defaults.
+
+    activation: its key. position: where the usual keys do not say it. attention: what c.Attention has beyond those keys.
+    """
+    vocabulary, width, heads = (foreign.need(key) for key in ("vocab_size", "hidden_size", "num_attention_heads"))
+    length, size = foreign.need("max_position_embeddings"), foreign.get("head_dim", width // heads)
     tied = foreign.get("tie_word_embeddings", False) and head == "language_model"
-    attention = c.Attention(heads, foreign.get("num_key_value_heads", heads), size, attention_bias, output_bias,
-                            window=window, query_key_norm=query_key_norm)
-    feed_forward = c.FeedForward(foreign.get("intermediate_size", 11008), foreign.activation("hidden_act", "silu"), gated=True,
-                                 bias=foreign.get("mlp_bias", False))
-    position = read_rotary(foreign, size, length)
+    feed_forward = c.FeedForward(foreign.need("intermediate_size"), foreign.activation(activation, "silu"), gated=True,
+                                 bias=mlp_bias)
+    position = position or read_rotary(foreign, size, length)
     if isinstance(position.scaling, c.DynamicScaling):
         length = round(length * position.scaling.factor)
-    stack = c.TransformerStack(foreign.get("num_hidden_layers", 32), attention, feed_forward,
-                               norm=c.RMSNorm(foreign.get("rms_norm_eps", 1e-6)), placement="pre", position=position,
-                               final_norm=True)
+    stack = c.TransformerStack(
+        foreign.need("num_hidden_layers"),
+        c.Attention(heads, foreign.get("num_key_value_heads", heads), size, **{"bias": False, **attention}),
+        feed_forward, norm=c.RMSNorm(foreign.need("rms_norm_eps")), placement="pre", position=position, final_norm=True)
     return c.ModelConfig(vocabulary, width, decoder=stack, embedding=c.Embedding("target" if tied else "none", "none"),
-                         head=c.LanguageModelHead() if head == "language_model" else
-                         c.ClassificationHead(foreign.labels(), "last", bias=False),
-                         special=foreign.special(vocabulary, bos=1, eos=2), window=c.Window(length, length))
+                         head=read_head(foreign, head), special=foreign.special(vocabulary), window=c.Window(length, length))
+
+
+def read_head(foreign: ForeignConfig, head: str) -> c.Head:
+    if head == "language_model":
+        return c.LanguageModelHead()
+    if head == "tag":
+        return c.TagHead(foreign.labels())
+    return c.ClassificationHead(foreign.labels(), "last", bias=False, multi_label=foreign.multi_label)
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:
@@ -68,18 +80,24 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
             "mlp_bias": stack.feed_forward.bias}
 
 
-def write_with(config: c.ModelConfig) -> dict[str, Any]:
-    """What LLaMA and its variations share."""
+def write_with(config: c.ModelConfig, activation: str = "hidden_act") -> dict[str, Any]:
+    """What LLaMA and its variations share. activation: its key."""
     stack = config.decoder
     assert isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary)
     size, scaling = config.head_size(stack.attention), stack.position.scaling
+    multi_label = isinstance(config.head, c.ClassificationHead) and config.head.multi_label
     return {"vocab_size": config.vocabulary, "hidden_size": config.width, "num_hidden_layers": stack.layers,
             "intermediate_size": stack.feed_forward.size, "num_attention_heads": stack.attention.heads,
             "num_key_value_heads": c.key_value_heads(stack.attention), "head_dim": size,
-            "hidden_act": FOREIGN_ACTIVATIONS[stack.feed_forward.activation], "rms_norm_eps": stack.norm.epsilon,
+            activation: TORCH_ACTIVATIONS[stack.feed_forward.activation], "rms_norm_eps": stack.norm.epsilon,
             "max_position_embeddings": scaling.original if isinstance(scaling, c.DynamicScaling) else
             config.window.target, "tie_word_embeddings": config.embedding.sharing == "target",
-            "rope_parameters": write_rotary(stack.position, size)}
+            "rope_parameters": write_rotary(stack.position, size),
+            **({"problem_type": "multi_label_classification"} if multi_label else {})}
+
+
+TORCH_ACTIVATIONS = {**FOREIGN_ACTIVATIONS, "gelu_tanh": "gelu_pytorch_tanh"}
+"""As FOREIGN_ACTIVATIONS, but for the name under which the approximated GELU is torch's own."""
 
 
 def rules(config: c.ModelConfig) -> Iterator[Rule]:
@@ -89,15 +107,25 @@ def rules(config: c.ModelConfig) -> Iterator[Rule]:
     for layer in range(stack.layers):
         yield from block_rules(stack, f"decoder.blocks.{layer}", f"model.layers.{layer}")
     yield from rename("decoder.final_norm", "model.norm")
-    yield from rename("head", "score" if isinstance(config.head, c.ClassificationHead) else "lm_head")
+    yield from head_rules(config.head)
+
+
+def head_rules(head: c.Head) -> Iterator[Rule]:
+    if isinstance(head, c.LanguageModelHead):
+        yield from rename("head", "lm_head")
+    else:
+        yield from rename("head", "score", parts(isinstance(head, c.TagHead)))
 
 
 NORMS = (("self_attention_norm", "input_layernorm"), ("feed_forward_norm", "post_attention_layernorm"))
+SANDWICH_NORMS = (("self_attention_norm", "input_layernorm"), ("self_attention_output_norm", "post_attention_layernorm"),
+                  ("feed_forward_norm", "pre_feedforward_layernorm"),
+                  ("feed_forward_output_norm", "post_feedforward_layernorm"))
 
 
-def block_rules(stack: c.TransformerStack, ours: str, theirs: str, norms: tuple[tuple[str, str], ...] = NORMS
+def block_rules(stack: c.TransformerStack, ours: str, theirs: str, norms: tuple[tuple[str, str], ...] = ()
                 ) -> Iterator[Rule]:
-    """One block. norms: (ours, theirs)."""
+    """One block. norms: (ours, theirs); by default those of LLaMA, or of Gemma 2 around sub-layers."""
     attention = stack.attention
     for mine, other in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")):
         yield from rename(f"{ours}.self_attention.{mine}", f"{theirs}.self_attn.{other}", parts(attention.bias))
@@ -108,5 +136,5 @@ def block_rules(stack: c.TransformerStack, ours: str, theirs: str, norms: tuple[
         yield from rename(f"{ours}.self_attention.key_norm", f"{theirs}.self_attn.k_norm")
     for mine, other in (("gate", "gate_proj"), ("up", "up_proj"), ("down", "down_proj")):
         yield from rename(f"{ours}.feed_forward.{mine}", f"{theirs}.mlp.{other}", parts(stack.feed_forward.bias))
-    for mine, other in norms:
+    for mine, other in norms or (SANDWICH_NORMS if stack.placement == "sandwich" else NORMS):
         yield from rename(f"{ours}.{mine}", f"{theirs}.{other}")

@@ -20,7 +20,8 @@ def make_checkpoint(folder: Path, model_type: str, architecture: str, example: M
     """A random model of that class, saved with a small tokenizer; returns it in float32, ready to compute."""
     config = transformers.AutoConfig.for_model(model_type, **{**SPECIAL, **example})
     torch.manual_seed(seed)
-    model = getattr(transformers, architecture)._from_config(config, attn_implementation="eager")
+    attention = "sdpa" if example.get("alibi") else "eager"  # Falcon's eager one adds ALiBi twice, its own default once
+    model = getattr(transformers, architecture)._from_config(config, attn_implementation=attention)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
@@ -29,7 +30,7 @@ def make_checkpoint(folder: Path, model_type: str, architecture: str, example: M
                 buffer.add_(torch.randn_like(buffer))
     model.to(dtype).save_pretrained(folder, max_shard_size=shard)
     save_tokenizer(folder, config.vocab_size)
-    return type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    return type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
 
 
 def save_tokenizer(folder: Path, vocabulary: int) -> None:

@@ -36,7 +36,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "new_one_norm": {**_NEW, "num_ln_in_parallel_attn": 1, "ffn_hidden_size": 40, "tie_word_embeddings": False,
                      "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
     "new_all_heads": {**_NEW, "num_kv_heads": 4, "activation": "relu", "vocab_size": 53},
-    "rw_six_heads": {**_RW, "num_attention_heads": 6, "hidden_size": 30, "bias": False, "layer_norm_epsilon": 1e-3},
+    "rw_six_heads": {**_RW, "num_attention_heads": 6, "hidden_size": 36, "bias": False, "layer_norm_epsilon": 1e-3},
     "rw_one_head_of_keys": {**_RW, "multi_query": True, "num_hidden_layers": 3},
     "alibi_beside": {**_RW, "parallel_attn": True},
     "sequential_linear": {**_TINY, "parallel_attn": False, "bias": True, "num_attention_heads": 2,

@@ -38,10 +38,10 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     width, layers = foreign.get("hidden_size", 2048), foreign.get("num_layers", 24)
     kinds = [kind for group, times in foreign.get("attention_types", [[["global", "local"], 12]])
              for _ in range(times) for kind in group]
-    pattern = _shortest(kinds)
+    pattern, window = _shortest(kinds), foreign.get("window_size", 256)
     stack = c.TransformerStack(
         layers, c.Attention(foreign.get("num_heads", 16), bias=False, output_bias=True, scale=1.0,
-                            window=foreign.get("window_size", 256) if "local" in pattern else None),
+                            window=window if "local" in pattern else None),
         c.FeedForward(foreign.get("intermediate_size", 4 * width), foreign.activation("activation_function", "gelu_new")),
         norm=c.LayerNorm(foreign.get("layer_norm_epsilon", 1e-5)), placement="pre", position=c.Learned(), final_norm=True,
         pattern=pattern if len(pattern) > 1 else ())

@@ -262,6 +262,8 @@ def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
     if isinstance(config.head, (c.ClassificationHead, c.TagHead)):
         values |= {"id2label": {str(i): label for i, label in enumerate(config.head.labels)},
                    "label2id": {label: i for i, label in enumerate(config.head.labels)}}
+    if isinstance(config.head, c.ClassificationHead) and config.head.multi_label:
+        values["problem_type"] = "multi_label_classification"
     again = family.read_config(ForeignConfig(values), config.head.type)
     again = replace(again, tokenizer=config.tokenizer, special=special)
     if again != config:

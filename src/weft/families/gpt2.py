@@ -58,19 +58,23 @@ def rules(config: c.ModelConfig) -> Iterator[Rule]:
     yield from rename("target_embedding", "transformer.wte")
     yield from rename("decoder.position", "transformer.wpe")
     for layer in range(stack.layers):
-        ours, theirs = f"decoder.blocks.{layer}", f"transformer.h.{layer}"
-        names = [f"{ours}.self_attention.{part}" for part in ("query", "key", "value")]
-        split = Split((config.width,) * 3)
-        yield from fused(names, f"{theirs}.attn.c_attn", Chain((Transpose(), split)))
-        yield from fused(names, f"{theirs}.attn.c_attn", split, ("bias",))
-        for mine, other in (("self_attention.output", "attn.c_proj"), ("feed_forward.up", "mlp.c_fc"),
-                            ("feed_forward.down", "mlp.c_proj")):
-            yield from rename(f"{ours}.{mine}", f"{theirs}.{other}", operation=Transpose())
-            yield from rename(f"{ours}.{mine}", f"{theirs}.{other}", ("bias",))
-        yield from rename(f"{ours}.self_attention_norm", f"{theirs}.ln_1", BOTH)
-        yield from rename(f"{ours}.feed_forward_norm", f"{theirs}.ln_2", BOTH)
+        yield from block_rules(config.width, f"decoder.blocks.{layer}", f"transformer.h.{layer}")
     yield from rename("decoder.final_norm", "transformer.ln_f", BOTH)
     if isinstance(config.head, c.ClassificationHead):
         yield from rename("head", "score")
     else:
         yield from rename("head", "lm_head")
+
+
+def block_rules(width: int, ours: str, theirs: str) -> Iterator[Rule]:
+    """One block; GPT-1 has the same."""
+    names = [f"{ours}.self_attention.{part}" for part in ("query", "key", "value")]
+    split = Split((width,) * 3)
+    yield from fused(names, f"{theirs}.attn.c_attn", Chain((Transpose(), split)))
+    yield from fused(names, f"{theirs}.attn.c_attn", split, ("bias",))
+    for mine, other in (("self_attention.output", "attn.c_proj"), ("feed_forward.up", "mlp.c_fc"),
+                        ("feed_forward.down", "mlp.c_proj")):
+        yield from rename(f"{ours}.{mine}", f"{theirs}.{other}", operation=Transpose())
+        yield from rename(f"{ours}.{mine}", f"{theirs}.{other}", ("bias",))
+    yield from rename(f"{ours}.self_attention_norm", f"{theirs}.ln_1", BOTH)
+    yield from rename(f"{ours}.feed_forward_norm", f"{theirs}.ln_2", BOTH)

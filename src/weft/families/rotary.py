@@ -63,7 +63,7 @@ def write_rotary(rotary: c.Rotary, head_size: int) -> dict[str, Any]:
     scaling = rotary.scaling
     values: dict[str, Any] = {"rope_type": "default" if scaling is None else scaling.type, "rope_theta": rotary.base}
     if rotary.dimension is not None:
-        values["partial_rotary_factor"] = rotary.dimension / head_size
+        values["partial_rotary_factor"] = _share(rotary.dimension, head_size)
     if isinstance(scaling, c.Llama3Scaling):
         values |= {"factor": scaling.factor, "low_freq_factor": scaling.low_frequency_factor,
                    "high_freq_factor": scaling.high_frequency_factor,
@@ -75,3 +75,9 @@ def write_rotary(rotary: c.Rotary, head_size: int) -> dict[str, Any]:
     elif scaling is not None:
         values["factor"] = scaling.factor
     return values
+
+
+def _share(dimension: int, head_size: int) -> float:
+    """A factor that gives `dimension` again where the product with head_size is cut to a whole number."""
+    share = dimension / head_size
+    return share if int(head_size * share) == dimension else math.nextafter(share, 1.0)

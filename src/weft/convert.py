@@ -128,12 +128,14 @@ def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[d
     faults: list[str] = []
     dropped: list[tuple[str, str]] = []
     used: set[str] = set()
+    copies: list[tuple[str, str]] = []
     for rule in family.rules(config):
         tied = all(name in table and table[name].tie for name in rule.ours)
         rule = rule if tied else rule.found_in(foreign)
         present = [name for name in rule.theirs if name in foreign]
         if tied:
-            dropped += [(name, f"tied to {table[rule.ours[0]].tie}") for name in present if name not in used]
+            copies += [(name, table[ours].tie or "") for ours, name in zip(rule.ours, rule.theirs, strict=True)
+                       if name in foreign and name not in used]
             used.update(present)
             continue
         used.update(present)
@@ -141,6 +143,10 @@ def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[d
             faults += [f"{name} is missing" for name in rule.theirs if name not in foreign]
             continue
         found |= _apply(rule, [foreign[name] for name in rule.theirs], table, faults)
+    for name, ours in copies:
+        dropped.append((name, f"tied to {ours}"))
+        if ours in found and not np.array_equal(foreign[name].bits, found[ours].bits):
+            faults.append(f"{name} differs from {ours}, which config.json says it is tied to (tie_word_embeddings)")
     for name, tensor in foreign.items():
         reason = next((why for pattern, why in family.DROPPED if fnmatchcase(name, pattern)), "")
         if name not in used and reason:

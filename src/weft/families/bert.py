@@ -1,4 +1,7 @@
-"""BERT (Devlin et al. 2019): encoder-only, norms after, learned positions and segment types, masked words."""
+"""BERT (Devlin et al. 2019): encoder-only, norms after, learned positions and segment types, masked words.
+
+RoBERTa and ELECTRA are variations of it and build on `read_stack`, `write_with` and `encoder_rules`.
+"""
 
 from __future__ import annotations
 
@@ -31,46 +34,48 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
-    foreign.expect("position_embedding_type", "absolute")
-    foreign.expect("is_decoder", False)
-    vocabulary, width = foreign.get("vocab_size", 30522), foreign.get("hidden_size", 768)
-    length, epsilon = foreign.get("max_position_embeddings", 512), foreign.get("layer_norm_eps", 1e-12)
-    activation = foreign.activation("hidden_act", "gelu")
-    stack = c.TransformerStack(
-        foreign.get("num_hidden_layers", 12), c.Attention(foreign.get("num_attention_heads", 12)),
-        c.FeedForward(foreign.get("intermediate_size", 3072), activation),
-        norm=c.LayerNorm(epsilon), placement="post", position=c.Learned(), embedding_norm=True)
+    vocabulary, length = foreign.get("vocab_size", 30522), foreign.get("max_position_embeddings", 512)
+    stack = read_stack(foreign, c.Learned())
     tied = foreign.get("tie_word_embeddings", True) and head == "language_model"
     heads: dict[str, c.Head] = {
-        "language_model": c.LanguageModelHead(True, transform=c.Transform(activation, c.LayerNorm(epsilon))),
+        "language_model": c.LanguageModelHead(True, transform=c.Transform(stack.feed_forward.activation, stack.norm)),
         "classification": c.ClassificationHead(foreign.labels(), transform=c.Transform("tanh"),
                                                multi_label=foreign.multi_label),
         "tag": c.TagHead(foreign.labels()),
         "embedding": c.EmbeddingHead()}
-    return c.ModelConfig(vocabulary, width, encoder=stack, head=heads[head], window=c.Window(length, length),
+    return c.ModelConfig(vocabulary, foreign.get("hidden_size", 768), encoder=stack, head=heads[head],
                          embedding=c.Embedding("all" if tied else "none", "none", types=foreign.get("type_vocab_size", 2)),
-                         special=foreign.special(vocabulary, pad=0))
+                         special=foreign.special(vocabulary, pad=0), window=c.Window(length, length))
+
+
+def read_stack(foreign: ForeignConfig, position: c.Learned, *, layers: int = 12, heads: int = 12, size: int = 3072
+               ) -> c.TransformerStack:
+    """The encoder; layers, heads and size (of the feed-forward part) are the family's defaults."""
+    foreign.expect("position_embedding_type", "absolute")
+    foreign.expect("is_decoder", False)
+    return c.TransformerStack(
+        foreign.get("num_hidden_layers", layers), c.Attention(foreign.get("num_attention_heads", heads)),
+        c.FeedForward(foreign.get("intermediate_size", size), foreign.activation("hidden_act", "gelu")),
+        norm=c.LayerNorm(foreign.get("layer_norm_eps", 1e-12)), placement="post", position=position, embedding_norm=True)
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:
+    return {"model_type": "bert", **write_with(config), "max_position_embeddings": config.window.source}
+
+
+def write_with(config: c.ModelConfig) -> dict[str, Any]:
+    """What BERT and its variations share."""
     stack = config.encoder
     assert isinstance(stack, c.TransformerStack)
-    return {"model_type": "bert", "vocab_size": config.vocabulary, "hidden_size": config.width,
-            "num_hidden_layers": stack.layers, "num_attention_heads": stack.attention.heads,
-            "intermediate_size": stack.feed_forward.size, "max_position_embeddings": config.window.source,
+    return {"vocab_size": config.vocabulary, "hidden_size": config.width, "num_hidden_layers": stack.layers,
+            "num_attention_heads": stack.attention.heads, "intermediate_size": stack.feed_forward.size,
             "hidden_act": FOREIGN_ACTIVATIONS[stack.feed_forward.activation], "layer_norm_eps": stack.norm.epsilon,
             "type_vocab_size": config.embedding.types,
             "tie_word_embeddings": config.embedding.sharing == "all" or not isinstance(config.head, c.LanguageModelHead)}
 
 
 def rules(config: c.ModelConfig) -> Iterator[Rule]:
-    stack = config.encoder
-    assert isinstance(stack, c.TransformerStack)
-    for mine, other in (("source_embedding", "word"), ("encoder.position", "position"), ("type_embedding", "token_type")):
-        yield from rename(mine, f"bert.embeddings.{other}_embeddings")
-    yield from rename("encoder.embedding_norm", "bert.embeddings.LayerNorm", BOTH)
-    for layer in range(stack.layers):
-        yield from block_rules(f"encoder.blocks.{layer}", f"bert.encoder.layer.{layer}")
+    yield from encoder_rules(config, "bert")
     if isinstance(config.head, c.LanguageModelHead):
         yield from rename("head.transform", "cls.predictions.transform.dense", BOTH)
         yield from rename("head.transform_norm", "cls.predictions.transform.LayerNorm", BOTH)
@@ -81,6 +86,17 @@ def rules(config: c.ModelConfig) -> Iterator[Rule]:
         if isinstance(config.head, c.ClassificationHead):
             yield from rename("head.transform", "bert.pooler.dense", BOTH)
         yield from rename("head", "classifier", BOTH)
+
+
+def encoder_rules(config: c.ModelConfig, model: str) -> Iterator[Rule]:
+    """Embeddings and blocks. model: what their foreign names start with."""
+    stack = config.encoder
+    assert isinstance(stack, c.TransformerStack)
+    for mine, other in (("source_embedding", "word"), ("encoder.position", "position"), ("type_embedding", "token_type")):
+        yield from rename(mine, f"{model}.embeddings.{other}_embeddings")
+    yield from rename("encoder.embedding_norm", f"{model}.embeddings.LayerNorm", BOTH)
+    for layer in range(stack.layers):
+        yield from block_rules(f"encoder.blocks.{layer}", f"{model}.encoder.layer.{layer}")
 
 
 def block_rules(ours: str, theirs: str) -> Iterator[Rule]:

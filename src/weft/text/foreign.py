@@ -3,17 +3,130 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, processors
 
 from weft.errors import TokenizerError
+from weft.text import rebuild, vocabularies
+from weft.text.sentencepiece import Kind, Model, Piece, read_sentencepiece
+from weft.text.settings import CLASSES, Files, Settings, named_tokens, read_settings
 from weft.text.tokenizer import Tokenizer
+
+SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+LOOKED_FOR = f"tokenizer.json, vocab.json with merges.txt, vocab.txt, {', '.join(SENTENCEPIECE)}"
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a checkpoint folder. Raises TokenizerError that says which files were looked for."""
+    """The tokenizer of a checkpoint folder: of tokenizer.json, else rebuilt from older files.
+
+    Raises TokenizerError that names the file or says which were looked for.
+    """
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder / "tokenizer.json")
-    raise TokenizerError(f"{folder} has no tokenizer.json")
+    files = _find_files(folder)
+    settings = read_settings(folder)
+    build = {"byte_bpe": vocabularies.byte_bpe, "wordpiece": vocabularies.wordpiece, "sentencepiece": _sentencepiece}
+    settings.describe(files)
+    hf = build[files](settings)
+    _add_tokens(hf, settings, files)
+    _dress(hf, settings, files)
+    return Tokenizer(hf)
+
+
+def _find_files(folder: Path) -> Files:
+    present = {path.name for path in folder.iterdir() if path.is_file()}
+    if "source.spm" in present:
+        raise TokenizerError(f"{folder} has Marian's source.spm and target.spm, a tokenizer for each side; Weft has one for both")
+    if {"vocab.json", "merges.txt"} <= present:
+        return "byte_bpe"
+    if "vocab.txt" in present:
+        return "wordpiece"
+    if present & set(SENTENCEPIECE):
+        return "sentencepiece"
+    raise TokenizerError(f"{folder} has no tokenizer; looked for {LOOKED_FOR}")
+
+
+# ---------------------------------------------------------------- SentencePiece
+
+
+def _sentencepiece(settings: Settings) -> Any:
+    path = next(settings.folder / name for name in SENTENCEPIECE if (settings.folder / name).is_file())
+    model = read_sentencepiece(path)
+    if settings.name in ("T5", "MT5"):
+        model = _with_extra_ids(model, settings)
+    elif settings.name == "XLMRoberta":
+        model = _fairseq(model)
+    space = settings.values.get("add_prefix_space")
+    if isinstance(space, bool):
+        model = replace(model, normalizer=replace(model.normalizer, add_dummy_prefix=space))
+    try:
+        return rebuild.build(model)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from error
+
+
+def _with_extra_ids(model: Model, settings: Settings) -> Model:
+    """T5: what stands for a masked span, <extra_id_0> last."""
+    count = settings.values.get("extra_ids", 100)
+    if not isinstance(count, int) or not 0 <= count <= 10000:
+        raise TokenizerError(f"{settings.folder / 'tokenizer_config.json'} has extra_ids = {count!r}; it must be 0 to 10000")
+    extra = tuple(Piece(f"<extra_id_{index}>", kind=Kind.CONTROL) for index in reversed(range(count)))
+    known = {piece.text for piece in model.pieces}
+    return replace(model, pieces=model.pieces + tuple(piece for piece in extra if piece.text not in known))
+
+
+def _fairseq(model: Model) -> Model:
+    """XLM-R: fairseq's special tokens in place of the first three pieces, a mask at the end."""
+    first = tuple(Piece(text, kind=Kind.UNKNOWN if text == "<unk>" else Kind.CONTROL)
+                  for text in ("<s>", "<pad>", "</s>", "<unk>"))
+    return replace(model, pieces=(*first, *model.pieces[3:], Piece("<mask>", kind=Kind.CONTROL)))
+
+
+# ---------------------------------------------------------------- special tokens and template
+
+
+def _add_tokens(hf: Any, settings: Settings, files: Files) -> None:
+    """Mark special tokens, and append those that the vocabulary file lacks. Raises TokenizerError if an id differs."""
+    for role, text in settings.roles(files).items():
+        if hf.token_to_id(text) is not None:
+            lstrip = role == "mask_token" and files != "wordpiece"
+            hf.add_special_tokens([AddedToken(text, normalized=False, special=True, lstrip=lstrip)])
+    for index, token in sorted(settings.added.items()):
+        if hf.token_to_id(token["content"]) is None or token.get("special"):
+            hf.add_tokens([AddedToken(**token)])
+        found = hf.token_to_id(token["content"])
+        if found != index:
+            raise TokenizerError(f"{settings.folder}: the added token {token['content']!r} should have id {index}, but the "
+                                 f"vocabulary gives it {found}; the files do not belong together")
+
+
+def _dress(hf: Any, settings: Settings, files: Files) -> None:
+    """The template: what stands around one text, and around two."""
+    before, after = _around(settings, files)
+    ids = {token: hf.token_to_id(token) for token in (*before, *after)}
+    missing = [token for token, index in ids.items() if index is None]
+    if missing:
+        raise TokenizerError(f"{settings.folder}: a text stands between special tokens, but the vocabulary lacks "
+                             f"{' and '.join(missing)}")
+    if not ids:
+        return
+    single = [*before, "$A", *after]
+    second = {"classify": ["$B:1", *(f"{token}:1" for token in after)], "pairs": [*after, "$B", *after]}
+    rest = second.get(settings.describe(files).layout, [*before, "$B", *after])
+    hf.post_processor = processors.TemplateProcessing(single, [*single, *rest], list(ids.items()))
+
+
+def _around(settings: Settings, files: Files) -> tuple[list[str], list[str]]:
+    layout, roles, values = settings.describe(files).layout, settings.roles(files), settings.values
+    if layout in ("classify", "pairs"):
+        return [roles["cls_token"]], [roles["sep_token"]]
+    switched = layout in ("begins", "switches")
+    begins = switched and values.get("add_bos_token", layout == "begins")
+    ends = values.get("add_eos_token", False) if switched else layout == "ends"
+    return [roles["bos_token"]] if begins else [], [roles["eos_token"]] if ends else []
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, special: dict[str, int | None], window: int) -> None:
@@ -25,18 +138,8 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, special: dict[str, int |
 
 
 def special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, int]:
-    """Role (`mask_token`, `unk_token`, ...) -> id, as the folder's tokenizer_config.json and special_tokens_map.json say."""
-    found = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        try:
-            values = json.loads((folder / name).read_text("utf-8"))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise TokenizerError(f"cannot read {folder / name}: {error}") from error
-        for role, token in values.items():
-            text = token.get("content") if isinstance(token, dict) else token
-            known = tokenizer.id_of(text) if role.endswith("_token") and isinstance(text, str) else None
-            if known is not None:
-                found[role] = known
-    return found
+    """Role (`mask_token`, `unk_token`, ...) -> id, as the folder's files say, else as the tokenizer's class has them."""
+    settings = read_settings(folder)
+    usual = CLASSES[settings.name].roles if settings.name in CLASSES else {}
+    named = {role: tokenizer.id_of(text) for role, text in {**usual, **named_tokens(settings.values)}.items()}
+    return {role: index for role, index in named.items() if index is not None}

@@ -20,14 +20,10 @@ def make_checkpoint(folder: Path, model_type: str, architecture: str, example: M
     """A random model of that class, saved with a small tokenizer; returns it in float32, ready to compute."""
     config = transformers.AutoConfig.for_model(model_type, **{**SPECIAL, **example})
     torch.manual_seed(seed)
-<<<<<<< HEAD
-    model = getattr(transformers, architecture)._from_config(config, attn_implementation="eager")
-    if example.get("tie_word_embeddings") is False:
-        untie(model)
-=======
     attention = "sdpa" if example.get("alibi") else "eager"  # Falcon's eager one adds ALiBi twice, its own default once
     model = getattr(transformers, architecture)._from_config(config, attn_implementation=attention)
->>>>>>> helper1
+    if example.get("tie_word_embeddings") is False:
+        untie(model)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:  # static positions stay as they are
@@ -37,8 +33,7 @@ def make_checkpoint(folder: Path, model_type: str, architecture: str, example: M
                 buffer.add_(torch.randn_like(buffer))
     model.to(dtype).save_pretrained(folder, max_shard_size=shard)
     save_tokenizer(folder, config.vocab_size)
-<<<<<<< HEAD
-    model = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
     for module in model.modules():
         if hasattr(module, "create_weight"):  # static positions, which Pegasus rounds to the kind of the file
             module.weight.data = module.create_weight()
@@ -51,9 +46,6 @@ def untie(model: Any) -> None:
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
     if head is not None and head.weight is table.weight:
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
-=======
-    return type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
->>>>>>> helper1
 
 
 def save_tokenizer(folder: Path, vocabulary: int) -> None:

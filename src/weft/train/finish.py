@@ -23,7 +23,7 @@ def write_bundle(run: Run, weights: dict[str, Tensor], at: Position, seconds: fl
     metrics: dict[str, object] = {"validation loss (nats a token)": round(at.best_loss, 4)}
     if at.best_score is not None:
         count = min(run.options.validation_examples, len(run.validation_examples))
-        signature = run.task.scores(["-"], ["-"])[0].signature
+        signature = run.task.scores(["O"], ["O"])[0].signature
         metrics[f"validation {run.task.metric} (greedy, first {count} examples; {signature})"] = round(at.best_score, 2)
     special = run.config.special
     never = {special.pad, special.unk, special.bos, special.start} - {special.eos}

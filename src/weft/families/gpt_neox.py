@@ -39,7 +39,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
-    foreign.expect("is_decoder", False, True)
     width, heads = foreign.get("hidden_size", 6144), foreign.get("num_attention_heads", 64)
     window = foreign.get("max_position_embeddings", 2048)
     rotary = read_rotary(foreign, width // heads, window, base=foreign.get("rotary_emb_base", 10000.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -27,17 +28,22 @@ ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("WEFT_SHARED", ROOT.parent / "shared")) / "data" / "tokenizers"
 TEXTS = [
     "", " ", "   ", "Hello world! Das ist ein Test.", "  many   spaces  ", "\ttabs\tand\nlines\r\n\n ends ",
-    "👨‍👩‍👧 family 🇩🇪 flags ☺️ 😀😀", "e\u0301 a\u0302\u0301 \u1112\u1161\u11ab か\u3099", "中文字符，测试。日本語テスト", "مرحبا بالعالم",
-    "def f(x):\n    return x + 1  # comment", "</s> <unk> <s> <pad> <mask> [CLS] [MASK] [SEP] <|endoftext|> <extra_id_0> <0x41>",
-    "\x00a\x01b\x7fc\u200bd\ufeffe\u00adf", "ﬁne ½ Ⅷ ①②③ ａｂｃ ～ …", "▁lower▁one", "don't I'll we've HE'S", "1234567 3.14 1,000", "x" * 300,
+    "👨‍👩‍👧 family 🇩🇪 flags ☺️ 😀😀", "e\u0301 a\u0302\u0301 \u1112\u1161\u11ab か\u3099", "مرحبا بالعالم",
+    "中文字符，测试。日本語テスト", "1234567 3.14 1,000", "x" * 300,
+    "def f(x):\n    return x + 1  # comment",
+    "</s> <unk> <s> <pad> <mask> [CLS] [MASK] [SEP] <|endoftext|> <extra_id_0> <0x41>",
+    "\x00a\x01b\x7fc\u200bd\ufeffe\u00adf", "ﬁne ½ Ⅷ ①②③ ａｂｃ ～ …", "▁lower▁one", "don't I'll we've HE'S",
 ]
 ASCII = st.text(st.characters(max_codepoint=0x7F), max_size=60)
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NO_MARKS = st.text(st.characters(exclude_categories=["Cs", "M"]), max_size=40).map(
     lambda text: unicodedata.normalize("NFC", text.replace("\uff9e", "").replace("\uff9f", "").replace("\u0344", "")))
 """Without what the library's reading of SentencePiece's character map gets wrong (weft.text.rebuild)."""
-CORPUS = [f"{word} {n}: the quick brown fox (jumps) over {word}s, lazy dog #{n}! naïve déjà <b>{{x}}</b> für 東京 ok."
-          for n in range(60) for word in ("house", "river", "train", "winter", "language")]
+CHANCE = random.Random(0)
+NAMES = ["".join(CHANCE.choice(("ba", "ri", "ton", "el", "shu", "kem", "o", "ist")) for _ in range(CHANCE.randint(1, 4)))
+         for _ in range(300)]
+CORPUS = [f"{name} {n}: the quick brown fox (jumps) over {name}s, lazy dog #{n}! naïve déjà <b>{{x}}</b> für 東京 ok."
+          for n, name in enumerate(NAMES)]
 
 
 def shared(name: str) -> Path:
@@ -68,6 +74,15 @@ def theirs(folder: Path, name: str) -> Callable[[str], list[int]]:
 def same(ours: Tokenizer, reference: Callable[[str], list[int]], texts: list[str] = TEXTS) -> None:
     for text in texts:
         assert ours.encode(text) == reference(text), repr(text)
+
+
+def same_cut(ours: Tokenizer, processor: Any, text: str) -> None:
+    """The same ids, or others that are worth the same: there, 32-bit sums choose."""
+    mine, want = ours.encode(text), processor.encode(text)
+    if mine != want:
+        worth = [sum(map(processor.get_score, ids)) for ids in (mine, want)]
+        assert worth[0] == pytest.approx(worth[1], abs=1e-5), (text, ours.tokens(mine), ours.tokens(want))
+        assert "".join(ours.tokens(mine)) == "".join(ours.tokens(want))
 
 
 def reopened(tokenizer: Tokenizer) -> Tokenizer:
@@ -214,7 +229,8 @@ def test_sentencepiece(tmp_path: Path, models: Callable[[str], bytes], kind: str
     processor = sentencepiece.SentencePieceProcessor(model_proto=models(kind))
     ours = reopened(read_tokenizer(fill(tmp_path, {"tokenizer.model": models(kind)})))
     texts = [*TEXTS, *CORPUS[:3], "a<sep>b <sep> c", "x\n\ny\n\n\nz", "<ctl> 東京都 a"]
-    same(ours, processor.encode, texts)
+    for text in texts:
+        same_cut(ours, processor, text)
     assert len(ours) == processor.get_piece_size() and ours.around == ((), ())
     for text in CORPUS[:3]:
         assert ours.decode(ours.encode(text)) == processor.decode(processor.encode(text))
@@ -223,7 +239,7 @@ def test_sentencepiece(tmp_path: Path, models: Callable[[str], bytes], kind: str
     @given(st.one_of(NO_MARKS, ASCII, st.lists(st.sampled_from([p.text for p in parse(models(kind)).pieces]), max_size=12)
                      .map("".join)))
     def check(text: str) -> None:
-        assert ours.encode(text) == processor.encode(text)
+        same_cut(ours, processor, text)
 
     check()
 
@@ -249,7 +265,7 @@ def test_sentencepiece_of_real_models(tmp_path: Path, name: str) -> None:
     @settings(max_examples=200, deadline=None)
     @given(st.one_of(NO_MARKS, ASCII))
     def check(text: str) -> None:
-        assert ours.encode(text) == processor.encode(text)
+        same_cut(ours, processor, text)
 
     check()
 

@@ -39,7 +39,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 def _find_files(folder: Path) -> Files:
     present = {path.name for path in folder.iterdir() if path.is_file()}
     if "source.spm" in present:
-        raise TokenizerError(f"{folder} has Marian's source.spm and target.spm, a tokenizer for each side; Weft has one for both")
+        raise TokenizerError(f"{folder} has Marian's source.spm and target.spm, a tokenizer for each side; Weft has one")
     if {"vocab.json", "merges.txt"} <= present:
         return "byte_bpe"
     if "vocab.txt" in present:

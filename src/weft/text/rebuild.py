@@ -2,7 +2,8 @@
 
 Where the library and SentencePiece differ, SentencePiece is right: the model was trained with it. What is left: a
 compatibility character, such as a ligature, with a combining mark right after it may lose the mark, in the library's
-reading of the character map; and marks in no canonical order are put into it.
+reading of the character map; marks in no canonical order are put into it; and of two ways to cut a text that are worth
+the same, the last bits decide, which are 32 there and 64 here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from weft.text.sentencepiece import Kind, Model, Normalizer, Piece
 
 SPACE = "\u2581"
 UNKNOWN_PENALTY = 10.0  # below the lowest score, in both libraries
+DECIMALS = 9  # finer than the file's 32 bits; numbers of 17 digits would not survive the library's own JSON
 TEXT = (Kind.NORMAL, Kind.USER_DEFINED)
 
 
@@ -71,7 +73,8 @@ def _unigram(model: Model) -> Any:
             return len(piece.text.encode()) * highest - 0.1
         return piece.score if piece.kind == Kind.NORMAL else len(piece.text) * (lowest - UNKNOWN_PENALTY) - 1.0
 
-    return models.Unigram([(piece.text, score(piece)) for piece in model.pieces], model.unknown, model.byte_fallback)
+    scored = [(piece.text, round(score(piece), DECIMALS)) for piece in model.pieces]
+    return models.Unigram(scored, model.unknown, model.byte_fallback)
 
 
 def _unknown_runs(model: Model) -> Any:
@@ -111,21 +114,28 @@ def _merges(model: Model) -> list[tuple[str, str]]:
 
 
 def _normalizers(normalizer: Normalizer) -> list[Any]:
-    steps: list[Any] = []
-    if normalizer.charsmap:
-        table = normalizers.Precompiled(normalizer.charsmap)
-        # The library looks up clusters of at most five bytes, and only their beginnings: compose the others before.
-        steps += [normalizers.NFC(), table] if table.normalize_str("e\u0301") == "\u00e9" else [table]
-    if normalizer.remove_extra_whitespaces:
-        steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(r"\A "), "")]
+    """In SentencePiece's order: a space before a text goes by what is left of it where spaces at its ends are removed."""
     space = SPACE if normalizer.escape_whitespaces else " "
-    if normalizer.add_dummy_prefix:
-        steps.append(normalizers.Prepend(space))
+    prefix: list[Any] = [normalizers.Prepend(" ")] if normalizer.add_dummy_prefix else []
+    steps = [*_charsmap(normalizer.charsmap)]
+    if normalizer.remove_extra_whitespaces:
+        steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(r"\A "), ""), *prefix]
+    else:
+        steps = [*prefix, *steps]
     if normalizer.escape_whitespaces:
         steps.append(normalizers.Replace(" ", SPACE))
     if normalizer.remove_extra_whitespaces:
         steps.append(normalizers.Replace(Regex(f"{space}+\\z"), ""))
     return steps
+
+
+def _charsmap(charsmap: bytes) -> list[Any]:
+    """The library looks up clusters of at most five bytes, and only their beginnings, so what is a cluster is undone."""
+    if not charsmap:
+        return []
+    table = normalizers.Precompiled(charsmap)
+    composes, breaks = table.normalize_str("e\u0301") == "\u00e9", table.normalize_str("\r") == table.normalize_str("\n")
+    return [*([normalizers.NFC()] if composes else []), *([normalizers.Replace("\r\n", "\n\n")] if breaks else []), table]
 
 
 def _decoder(model: Model) -> Any:

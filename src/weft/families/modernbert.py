@@ -42,14 +42,15 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     heads, norm = foreign.get("num_attention_heads", 12), c.LayerNorm(foreign.get("norm_eps", 1e-5),
                                                                       foreign.get("norm_bias", False))
     everywhere, nearby = _read_rotaries(foreign, width // heads, length)
-    attention = c.Attention(heads, bias=foreign.get("attention_bias", False),
-                            window=foreign.get("local_attention", 128) // 2 + 1)
+    layers, window = foreign.get("num_hidden_layers", 22), foreign.get("local_attention", 128) // 2 + 1
+    pattern = _read_pattern(foreign, layers)
+    local = "local" in pattern
+    attention = c.Attention(heads, bias=foreign.get("attention_bias", False), window=window if local else None)
     feed_forward = c.FeedForward(foreign.get("intermediate_size", 1152), foreign.activation("hidden_activation", "gelu"),
                                  gated=True, bias=foreign.get("mlp_bias", False))
-    layers = foreign.get("num_hidden_layers", 22)
     stack = c.TransformerStack(layers, attention, feed_forward, norm=norm, placement="pre", position=everywhere,
-                               final_norm=True, embedding_norm=True, first_norm=False, pattern=_read_pattern(foreign, layers),
-                               local_position=nearby)
+                               final_norm=True, embedding_norm=True, first_norm=False, pattern=pattern if local else (),
+                               local_position=nearby if local else None)
     tied = foreign.get("tie_word_embeddings", True) and head == "language_model"
     return c.ModelConfig(vocabulary, width, encoder=stack, head=_read_head(foreign, head, norm),
                          embedding=c.Embedding("all" if tied else "none", "none"), window=c.Window(length, length),
@@ -99,17 +100,17 @@ def _read_pattern(foreign: ForeignConfig, layers: int) -> tuple[Literal["local",
 def write_config(config: c.ModelConfig) -> dict[str, Any]:
     stack, head = config.encoder, config.head
     assert isinstance(stack, c.TransformerStack) and isinstance(stack.norm, c.LayerNorm)
-    assert isinstance(stack.position, c.Rotary) and stack.local_position is not None and stack.attention.window is not None
+    assert isinstance(stack.position, c.Rotary)
     size, names = config.head_size(stack.attention), {ours: theirs for theirs, ours in KINDS.items()}
     values = {"model_type": "modernbert", "vocab_size": config.vocabulary, "hidden_size": config.width,
               "num_hidden_layers": stack.layers, "num_attention_heads": stack.attention.heads,
               "intermediate_size": stack.feed_forward.size, "max_position_embeddings": config.window.source,
               "hidden_activation": FOREIGN_ACTIVATIONS[stack.feed_forward.activation], "norm_eps": stack.norm.epsilon,
               "norm_bias": stack.norm.bias, "attention_bias": stack.attention.bias, "mlp_bias": stack.feed_forward.bias,
-              "local_attention": 2 * (stack.attention.window - 1),
+              "local_attention": 128 if stack.attention.window is None else 2 * (stack.attention.window - 1),
               "layer_types": [names["local" if stack.is_local(layer) else "global"] for layer in range(stack.layers)],
               "rope_parameters": {"full_attention": write_rotary(stack.position, size),
-                                  "sliding_attention": write_rotary(stack.local_position, size)},
+                                  "sliding_attention": write_rotary(stack.local_position or stack.position, size)},
               "tie_word_embeddings": config.embedding.sharing == "all" or not isinstance(head, c.LanguageModelHead)}
     if isinstance(head, c.EmbeddingHead):
         return values

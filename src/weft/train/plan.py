@@ -107,9 +107,19 @@ def model_config(options: TrainingOptions, vocabulary: int, head: c.Head | None 
 
 
 def with_head(config: c.ModelConfig, head: c.Head | None) -> c.ModelConfig:
-    """The config with another head; one that is no language model's shares no embedding."""
+    """The config with another head; one that is no language model's shares no embedding.
+
+    Norms before the sub-layers: the map in front of the output layer stays (ModernBERT). After them: a text is its first
+    state, through a map of its own (BERT's pooler).
+    """
     if head is None or isinstance(head, c.LanguageModelHead):
         return config
+    before = getattr(config.head, "transform", None)
+    if isinstance(config.encoder, c.TransformerStack) and config.encoder.placement == "post":
+        if isinstance(head, c.ClassificationHead):
+            head = replace(head, pooling="first", transform=c.Transform("tanh"))
+    elif isinstance(head, (c.ClassificationHead, c.TagHead)):
+        head = replace(head, transform=before)
     return replace(config, head=head, embedding=replace(config.embedding, sharing="none"))
 
 

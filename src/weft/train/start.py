@@ -13,10 +13,13 @@ def begin(model: Model, run: Run) -> Model:
     """Give `model` the weights of the bundle that the run starts from, if it does; what is not in it stays as it is."""
     if not run.options.start:
         return model
-    stored = open_bundle(find_model(run.options.start)).tensors()
-    head_fits = open_bundle(find_model(run.options.start)).config.head == run.config.head
+    bundle = open_bundle(find_model(run.options.start))
+    stored, before, now = bundle.tensors(), bundle.config.head, run.config.head
+    fits = tuple(prefix for prefix, same in (
+        ("head.transform", getattr(before, "transform", None) == getattr(now, "transform", None)),
+        ("head.", before == now)) if same)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name in stored and (head_fits or not name.startswith("head.")):
+            if name in stored and (not name.startswith("head.") or name.startswith(fits)):
                 parameter.copy_(torch.from_numpy(stored[name].wide()))
     return model

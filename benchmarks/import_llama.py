@@ -54,8 +54,8 @@ def make(folder: Path) -> int:
 
 
 def measured(work: str) -> tuple[float, float]:
-    out = subprocess.run([sys.executable, "-c", MEASURE.format(work=work)], capture_output=True, text=True, check=True).stdout
-    seconds, memory = out.split()
+    run = subprocess.run([sys.executable, "-c", MEASURE.format(work=work)], capture_output=True, text=True, check=True)
+    seconds, memory = run.stdout.split()
     return float(seconds), float(memory)
 
 
@@ -67,8 +67,8 @@ def main() -> None:
         folder = Path(name)
         size = make(folder / "hf")
         print(f"tensors {size / 1e9:.2f} GB")
-        rows = (("import", IMPORT.format(str(folder / "hf"), str(folder / "weft"))), ("open", OPEN.format(str(folder / "weft"))))
-        for name, work in rows:
+        theirs, ours = str(folder / "hf"), str(folder / "weft")
+        for name, work in (("import", IMPORT.format(theirs, ours)), ("open", OPEN.format(ours))):
             seconds, memory = measured(work)
             print(f"{name:8} {seconds:6.2f} s   peak {memory / 1e9:.2f} GB, {memory / size:.2f} times the tensors")
 

@@ -5,7 +5,8 @@
 DATA is a folder with sentiment/, ner/, lm/ and translation/ as recipes name them. Writes corpus/text.jsonl (a sentence or
 passage a line; nothing of any test or validation set) and corpus/ner.{train,val,test}.bio. Of WikiGold and the Broad
 Twitter Corpus every tenth sentence is for testing and the one after it for validation; WNUT17's training part, its six
-labels mapped to four, is for training only.
+labels mapped to four, is for training only. corpus/reviews.tsv holds passages of long film reviews, each with the label
+of its whole review: noisy, and many.
 """
 
 from __future__ import annotations
@@ -52,13 +53,20 @@ def passages(text: str, size: int = 600) -> Iterator[str]:
         yield part
 
 
+def reviews(data: Path) -> Iterator[tuple[int, str]]:
+    """Label and text of the long reviews."""
+    with gzip.open(data / "sentiment" / "movie_reviews_v2.jsonl.gz", "rt", encoding="utf-8") as file:
+        for line in file:
+            review = json.loads(line)
+            yield review["label"], review["text"]
+
+
 def texts(data: Path, tagged: Iterable[Example]) -> Iterator[str]:
     yield from (text for text, _ in read_pairs(data / "sentiment" / "rt_polarity.train.tsv", 1, 0))
     yield from (words for words, _ in tagged)
     yield from dict.fromkeys(text for text, _ in read_pairs(data / "translation" / "tatoeba.en-fr.train.tsv.gz"))
-    with gzip.open(data / "sentiment" / "movie_reviews_v2.jsonl.gz", "rt", encoding="utf-8") as file:
-        for line in file:
-            yield from passages(json.loads(line)["text"].replace("\n", "\n\n"))
+    for _, text in reviews(data):
+        yield from passages(text.replace("\n", "\n\n"))
     for name in ("emerson_essays", "state_of_the_union", "inaugural_addresses"):
         for text in read_texts([data / "lm" / f"{name}.jsonl"]):
             yield from passages(text)
@@ -72,6 +80,10 @@ def main() -> None:
         rows = ("\n".join(map("\t".join, zip(words.split(), tags.split(), strict=True))) for words, tags in examples)
         (out / f"ner.{part}.bio").write_text("\n\n".join(rows) + "\n", "utf-8")
         print(f"ner.{part}.bio: {len(examples):,} sentences")
+    labelled = [f"{label}\t{' '.join(part.split())}" for label, text in reviews(data)
+                for part in passages(text.replace("\n", "\n\n"), 250)]
+    (out / "reviews.tsv").write_text("\n".join(labelled) + "\n", "utf-8")
+    print(f"reviews.tsv: {len(labelled):,} passages")
     lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts(data, tagged["train"])]
     (out / "text.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     print(f"text.jsonl: {len(lines):,} texts, {sum(map(len, lines)) / 1e6:.1f} MB")

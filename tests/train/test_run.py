@@ -152,7 +152,7 @@ def test_changed_data_does_not_go_on(tmp_path: Path) -> None:
 def test_too_little_data(tmp_path: Path) -> None:
     for content, message in (("", "0 usable"), ("a\tb\n", "1 usable")):
         (tmp_path / "p.tsv").write_text(content)
-        with pytest.raises(DataError, match=f"{message} sentence pairs; at least 2 are needed"):
+        with pytest.raises(DataError, match=f"{message} examples; at least [12]"):
             finished(data=(str(tmp_path / "p.tsv"),), steps=1, out=str(tmp_path / "o"))
     path = write_pairs(tmp_path / "two.tsv", toy_pairs(2))
     assert finished(data=(str(path),), steps=2, out=str(tmp_path / "two"), **SMALL).reason == "steps"
@@ -232,7 +232,7 @@ def test_overwrite_helps_where_it_is_recommended(tmp_path: Path) -> None:
 
 def test_validation_files_that_hold_nothing(pairs: str, tmp_path: Path) -> None:
     (tmp_path / "v.tsv").write_text("\n")
-    with pytest.raises(DataError, match=r"v.tsv: no usable examples to validate on"):
+    with pytest.raises(DataError, match=r"v.tsv: 0 usable examples; at least 1"):
         finished(**(SMALL | {"data": (pairs,), "validation": (str(tmp_path / "v.tsv"),), "steps": 1,
                              "out": str(tmp_path / "o")}))
 

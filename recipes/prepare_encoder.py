@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -84,6 +85,7 @@ def main() -> None:
                 for part in passages(text.replace("\n", "\n\n"), 250)]
     (out / "reviews.tsv").write_text("\n".join(labelled) + "\n", "utf-8")
     print(f"reviews.tsv: {len(labelled):,} passages")
+    shutil.copy(data / "sentiment" / "rt_polarity.val.tsv", out)  # what their training is validated on
     lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts(data, tagged["train"])]
     (out / "text.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     print(f"text.jsonl: {len(lines):,} texts, {sum(map(len, lines)) / 1e6:.1f} MB")

@@ -61,14 +61,14 @@ def models(shape: dict[str, int]) -> tuple[transformers.GPT2LMHeadModel, Model]:
     return theirs, ours
 
 
-def train_steps() -> tuple[dict[str, Step], int]:
+def train_steps(dtypes: list[str]) -> tuple[dict[str, Step], int]:
     """A step of each contestant, and its tokens."""
     rows = np.random.default_rng(0).integers(0, 65, (ROWS, WINDOW + 1))
     encoded = Encoded(Ragged([[]] * ROWS), Ragged(rows))
     steps: dict[str, Step] = {}
-    for name, dtype in DTYPES.items():
-        steps[f"weft {name}"] = weft_training(dtype, encoded)
-        steps[f"hugging face {name}"] = peer_training(dtype, torch.from_numpy(rows))
+    for name in dtypes:
+        steps[f"weft {name}"] = weft_training(DTYPES[name], encoded)
+        steps[f"hugging face {name}"] = peer_training(DTYPES[name], torch.from_numpy(rows))
     return steps, ROWS * WINDOW
 
 
@@ -101,13 +101,13 @@ def peer_training(dtype: torch.dtype, rows: torch.Tensor) -> Step:
     return step
 
 
-def decode_steps() -> tuple[dict[str, Step], int]:
+def decode_steps(dtypes: list[str]) -> tuple[dict[str, Step], int]:
     steps: dict[str, Step] = {}
     prompt = np.random.default_rng(0).integers(1, 50_000, PROMPT)
-    for name, dtype in DTYPES.items():
+    for name in dtypes:
         theirs, ours = models(SHAPES["decode"])
-        steps[f"weft {name}"] = weft_decoding(TorchRunner(ours.to(dtype)), prompt.tolist())
-        steps[f"hugging face {name}"] = peer_decoding(theirs.to(dtype).eval(), torch.from_numpy(prompt)[None])
+        steps[f"weft {name}"] = weft_decoding(TorchRunner(ours.to(DTYPES[name])), prompt.tolist())
+        steps[f"hugging face {name}"] = peer_decoding(theirs.to(DTYPES[name]).eval(), torch.from_numpy(prompt)[None])
     return steps, NEW
 
 
@@ -132,9 +132,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "decode"))
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="fp32 alone where bf16 is emulated")
     options = parser.parse_args()
     keep_large_blocks()
-    steps, tokens = (train_steps if options.what == "train" else decode_steps)()
+    steps, tokens = (train_steps if options.what == "train" else decode_steps)(options.dtypes)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(options.rounds + 2):
         for name, step in steps.items():

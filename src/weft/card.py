@@ -12,15 +12,24 @@ from weft.spec.config import ModelConfig
 from weft.spec.parameters import count
 from weft.spec.training import TrainingOptions
 
-LIMITS = ("A small model: it knows the kind of sentences it was trained on and little else. It can drop, add or twist "
-          "what a sentence says, most of all in long, technical or unusual text. Have a person check what matters.")
+_SMALL = "A small model: it knows the kind of text it was trained on and little else. "
+LIMITS = {
+    "translate": _SMALL + "It can drop, add or twist what a sentence says, most of all in long, technical or unusual text. "
+                 "Have a person check what matters.",
+    "classify": _SMALL + "Its probabilities are rough, and irony, negation and other subjects mislead it. Do not decide about "
+                "people by it.",
+    "tag": _SMALL + "It misses names and takes other words for names, most of all in other kinds of text. Do not rely on it to "
+           "find or hide all names.",
+}
+GENERAL = _SMALL + "What it writes or guesses sounds like its training text and is not true."
+"""Limits of use, by task."""
 # Options that say nothing about the model.
 _LEFT_OUT = ("out", "overwrite", "log_every", "checkpoint_seconds", "tensorboard", "samples", "data_root",
              "data_licence")
 
 
 def bundle_card(config: ModelConfig, options: TrainingOptions, metrics: Mapping[str, object], *, name: str,
-                seconds: float, step: int, bytes_each: int = 4, limits: str = LIMITS) -> str:
+                seconds: float, step: int, bytes_each: int = 4, limits: str = "") -> str:
     """Markdown. metrics: label (with its signature) -> value. bytes_each: of a stored weight."""
     stack = (config.decoder or config.encoder).type  # type: ignore[union-attr]
     named = replace(options, data=_names(options.data), validation=_names(options.validation))
@@ -47,7 +56,7 @@ Trained with Weft, {datetime.date.today().isoformat()}, in {seconds / 60:.0f} mi
 
 ## Limits of use
 
-{limits}
+{limits or LIMITS.get(options.task, GENERAL)}
 
 ## Recipe
 

@@ -313,12 +313,9 @@ def _torch_runner(bundle: Bundle, precision: str) -> TorchRunner:
         from weft.nn.model import Model as Network
     except ImportError as error:
         raise UsageError("running a model needs PyTorch: pip install 'weft[torch]'") from error
-    network = Network(bundle.config)
-    weights = bundle.weights()
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter.copy_(torch.from_numpy(weights[name]))
-    return TorchRunner(network.to(torch.bfloat16 if precision == "bf16" else torch.float32))
+    tensors = bundle.tensors()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return TorchRunner(Network.of(bundle.config, lambda name: torch.from_numpy(tensors[name].wide()), dtype))
 
 
 def _override(base: GenerationOptions, options: Mapping[str, Any]) -> GenerationOptions:

@@ -5,6 +5,7 @@ Its parameters are checked against the parameter table when it is built, and ini
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +66,17 @@ class Model(nn.Module):
     @property
     def is_recurrent(self) -> bool:
         return isinstance(self.config.decoder, c.RecurrentStack)
+
+    @staticmethod
+    def of(config: c.ModelConfig, values: Callable[[str], Tensor], dtype: torch.dtype = torch.float32) -> Model:
+        """The model with `values(name)` as its parameters, made without filling it with random numbers first."""
+        with torch.device("meta"):
+            model = Model(config).to(dtype)
+        model.to_empty(device="cpu")._tie()  # which gives each place a tensor of its own, tied or not
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(values(name))
+        return model
 
     def _tie(self) -> None:
         sharing, kind = self.config.embedding.sharing, self.config.kind

@@ -153,7 +153,7 @@ class Progress:
 @dataclass(frozen=True)
 class Validated:
     """loss: nats a target without smoothing; score: the task's first metric on the first validation examples; best: a new
-    best loss."""
+    best loss, or score where the task goes by that."""
 
     step: int
     loss: float

@@ -43,6 +43,7 @@ class Tag(Task):
 
     kind = "encoder-only"
     metric = "entity F1"
+    by_score = True
 
     def read(self, paths: Sequence[Path], options: TrainingOptions) -> list[Example]:
         return data.read_tagged(paths)

@@ -55,11 +55,13 @@ class Task:
     """The base of all tasks. A task overrides what is its own; examples are (input, answer) as text.
 
     kind: of the models that it trains. metric: the name of the first of its scores. special_tokens: what its
-    tokenizer has besides the usual ones. evens: the longest examples are cut into windows and not left out.
+    tokenizer has besides the usual ones.
     """
 
     kind: ClassVar[Literal["encoder-decoder", "encoder-only", "decoder-only"]] = "encoder-decoder"
     metric: ClassVar[str] = ""
+    by_score: ClassVar[bool] = False
+    """Whether the best weights are those with the best score, and not the lowest loss."""
     special_tokens: ClassVar[tuple[str, ...]] = ()
     windows: ClassVar[bool] = False
     """Whether examples are texts of any length, cut into windows anew for every epoch."""

@@ -247,7 +247,7 @@ class Trainer:
         wanted = max(self.options.validation_examples, self.options.samples)
         outputs = self.validator.answers(wanted) if wanted else []
         score = self.validator.score(outputs) if self.options.validation_examples and outputs else None
-        best = loss < self.at.best_loss
+        best = self._is_better(loss, score)
         self.at.bad = 0 if best else self.at.bad + 1
         if best:
             self.at.best_loss, self.at.best_score, self.at.best_step = loss, score, self.at.step
@@ -256,6 +256,12 @@ class Trainer:
         samples = tuple((*self.run.validation_examples[i], output)
                         for i, output in enumerate(outputs[: self.options.samples]))
         return t.Validated(self.at.step, loss, math.exp(min(loss, 700.0)), self.run.task.metric, score, best, samples)
+
+    def _is_better(self, loss: float, score: float | None) -> bool:
+        """Than the best so far: by the score where the task goes by it and there is one, else by the loss."""
+        if self.run.task.by_score and score is not None and self.at.best_score is not None:
+            return (score, -loss) > (self.at.best_score, -self.at.best_loss)
+        return loss < self.at.best_loss
 
     # ------------------------------------------------------------ saving and going on
 

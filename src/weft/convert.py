@@ -23,6 +23,7 @@ from weft.text import Tokenizer
 from weft.text.foreign import read_tokenizer, special_ids, write_tokenizer
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
+FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
 TASKS = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}
 """What a language model of each kind is for; other heads say it themselves."""
 HEAD_TASKS = {"classification": "classify", "tag": "tag", "embedding": "embed"}
@@ -75,7 +76,7 @@ def find_checkpoint(source: str) -> Path:
     except ImportError as error:
         raise UsageError(f"no folder {source}; to fetch it from the hub: pip install 'weft[hub]'") from error
     try:
-        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
+        return Path(snapshot_download(source, allow_patterns=FETCHED))
     except Exception as error:  # the library's own tree of errors, and those of its HTTP client
         raise BundleError(f"cannot fetch {source} from the hub: {error}. Is the machine online, the name right, and access "
                           f"granted?") from error
@@ -106,10 +107,21 @@ def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -
     if tokenizer.vocabulary_size > config.vocabulary:
         raise ConfigError(f"{folder}: the tokenizer has {tokenizer.vocabulary_size} tokens, the model's embedding "
                           f"{config.vocabulary}; they do not belong together")
-    prefix, suffix = tokenizer.around
+    prefix, suffix = _around(config, tokenizer)
     roles = special_ids(folder, tokenizer)
     special = replace(config.special, prefix=prefix, suffix=suffix, mask=roles.get("mask_token"), unk=roles.get("unk_token"))
     return replace(config, tokenizer=tokenizer.fingerprint, special=special)
+
+
+def _around(config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """What stands around a text. An encoder learns from eos where its source ends, whether the tokenizer's template has it
+    or not; a prompt that ended with it would be over before the model goes on."""
+    prefix, suffix = tokenizer.around
+    if config.kind == "encoder-decoder":
+        return prefix, suffix or None
+    if config.kind == "decoder-only" and isinstance(config.head, c.LanguageModelHead):
+        return prefix, ()
+    return prefix, suffix
 
 
 def _generation(folder: Path) -> dict[str, Any]:

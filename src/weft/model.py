@@ -241,11 +241,12 @@ class Model:
         if len(source) <= limit:
             return [source]
         if too_long == "refuse" or not isinstance(item, str):
-            self._check_window(index, source)
-        parts = split_to_fit(item, lambda text: len(self._source(text)) <= limit)  # type: ignore[arg-type]
+            raise self._too_long(index, source)
+        opening = self.tokenizer.opening(item)  # every piece needs to say the target language
+        parts = split_to_fit(item[len(opening) :], lambda text: len(self._source(opening + text)) <= limit)
         self.notices.append(f"input {index + 1} has {len(source)} tokens, more than the model's window of {limit}; "
                             f"it was translated in {len(parts)} pieces")
-        return [self._source(part) for part in parts]
+        return [self._source(opening + part) for part in parts]
 
     def _source(self, item: str | Ids) -> list[int]:
         special = self.config.special
@@ -255,11 +256,13 @@ class Model:
         self._check_ids([ids], "source", None)
         return ids if ids and ids[-1] == special.eos else [*ids, special.eos]
 
-    def _check_window(self, index: int, source: list[int], way_out: str = ", or let it be split (too_long='split')") -> None:
-        limit = self.config.window.source
-        if len(source) > limit:
-            raise WindowError(f"input {index + 1} has {len(source)} tokens, end-of-sequence included; the model's "
-                              f"window is {limit}. Shorten it{way_out}")
+    def _check_window(self, index: int, source: list[int], way_out: str) -> None:
+        if len(source) > self.config.window.source:
+            raise self._too_long(index, source, way_out)
+
+    def _too_long(self, index: int, source: list[int], way_out: str = ", or let it be split (too_long='split')") -> WindowError:
+        return WindowError(f"input {index + 1} has {len(source)} tokens, end-of-sequence included; the model's "
+                           f"window is {self.config.window.source}. Shorten it{way_out}")
 
     def _check_ids(self, rows: Sequence[Ids], what: str, limit: int | None) -> None:
         for index, row in enumerate(rows):

@@ -10,13 +10,14 @@ from typing import Any
 from tokenizers import AddedToken, processors
 
 from weft.errors import TokenizerError
-from weft.text import rebuild, vocabularies
+from weft.text import marian, rebuild, vocabularies
 from weft.text.sentencepiece import Kind, Model, Piece, read_sentencepiece
 from weft.text.settings import CLASSES, Files, Settings, named_tokens, read_settings
 from weft.text.tokenizer import Tokenizer
 
 SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-LOOKED_FOR = f"tokenizer.json, vocab.json with merges.txt, vocab.txt, {', '.join(SENTENCEPIECE)}"
+LOOKED_FOR = (f"tokenizer.json, vocab.json with merges.txt, vocab.txt, {', '.join(SENTENCEPIECE)}, "
+              f"{marian.FILES[0]} with vocab.json")
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -28,7 +29,8 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         return Tokenizer.load(folder / "tokenizer.json")
     files = _find_files(folder)
     settings = read_settings(folder)
-    build = {"byte_bpe": vocabularies.byte_bpe, "wordpiece": vocabularies.wordpiece, "sentencepiece": _sentencepiece}
+    build = {"byte_bpe": vocabularies.byte_bpe, "wordpiece": vocabularies.wordpiece, "sentencepiece": _sentencepiece,
+             "marian": marian.read}
     settings.describe(files)
     hf = build[files](settings)
     _add_tokens(hf, settings, files)
@@ -38,8 +40,8 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 def _find_files(folder: Path) -> Files:
     present = {path.name for path in folder.iterdir() if path.is_file()}
-    if "source.spm" in present:
-        raise TokenizerError(f"{folder} has Marian's source.spm and target.spm, a tokenizer for each side; Weft has one")
+    if set(marian.FILES) <= present:
+        return "marian"
     if {"vocab.json", "merges.txt"} <= present:
         return "byte_bpe"
     if "vocab.txt" in present:
@@ -116,7 +118,8 @@ def _dress(hf: Any, settings: Settings, files: Files) -> None:
     single = [*before, "$A", *after]
     second = {"classify": ["$B:1", *(f"{token}:1" for token in after)], "pairs": [*after, "$B", *after]}
     rest = second.get(settings.describe(files).layout, [*before, "$B", *after])
-    hf.post_processor = processors.TemplateProcessing(single, [*single, *rest], list(ids.items()))
+    openings = [(token, hf.token_to_id(token)) for token in marian.language_tokens(hf.get_vocab())] if files == "marian" else []
+    hf.post_processor = processors.TemplateProcessing(single, [*single, *rest], [*ids.items(), *openings])
 
 
 def _around(settings: Settings, files: Files) -> tuple[list[str], list[str]]:

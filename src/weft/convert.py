@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.bundle import Bundle, read_json, save_bundle, write_atomically
+from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_atomically
 from weft.card import imported_card
 from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError
 from weft.families.family import Family, families, find_family
@@ -20,7 +20,8 @@ from weft.spec import config as c
 from weft.spec.parameters import Parameter, parameters
 from weft.tensors import Stored, read_file, write_file
 from weft.text import Tokenizer
-from weft.text.foreign import read_tokenizer, special_ids, write_tokenizer
+from weft.text.chat import special_texts
+from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, write_tokenizer
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
@@ -56,7 +57,9 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
     card = imported_card(config, family=name, source=Path(str(source)).name, task=task,
                          size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped)
-    path = save_bundle(out, config, tensors, tokenizer.to_json(), _generation(folder), card, task=task, family=name)
+    template = read_chat_template(folder, special_texts(config.special, tokenizer))
+    path = save_bundle(out, config, tensors, tokenizer.to_json(), _generation(folder), card, task=task, family=name,
+                       chat_template=template)
     return Imported(path, name, config, tuple(dropped))
 
 
@@ -253,10 +256,10 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / "model.safetensors", tensors, {"format": "pt"})
-        special = bundle.config.special
-        roles = {"pad_token": special.pad, "bos_token": special.bos, "eos_token": special.eos, "unk_token": special.unk,
-                 "mask_token": special.mask}
-        write_tokenizer(folder, Tokenizer.from_json(bundle.tokenizer_json), roles, bundle.config.window.source)
+        tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
+        write_tokenizer(folder, tokenizer, special_texts(bundle.config.special, tokenizer), bundle.config.window.source)
+        if bundle.chat_template is not None:
+            write_atomically(folder / CHAT_TEMPLATE, bundle.chat_template.encode())
         write_atomically(folder / "config.json", json.dumps(values, indent=2).encode())
     except OSError as error:
         raise BundleError(f"cannot write {folder}: {error.strerror}") from error

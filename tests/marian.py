@@ -12,15 +12,17 @@ PAD, EOS, START = 0, 3, 2
 
 
 def random_marian(seed: int, *, vocabulary: int = 61, width: int = 32, layers: int = 2, heads: int = 4,
-                  feed_forward: int = 48, eos_bias: float = 0.0, tied: bool = False) -> MarianMTModel:
+                  feed_forward: int = 48, eos_bias: float = 0.0, tied: bool = False,
+                  special: tuple[int, int, int] = (PAD, EOS, START)) -> MarianMTModel:
     """A MarianMTModel with random weights: small embeddings, so that a tied head does not just repeat the last token,
-    and a last norm that spreads the logits. `eos_bias` makes sequences end early."""
+    and a last norm that spreads the logits. `eos_bias` makes sequences end early. special: ids of padding, end and start."""
+    pad, eos, start = special
     torch.manual_seed(seed)
     model = MarianMTModel(MarianConfig(
         vocab_size=vocabulary, d_model=width, encoder_layers=layers, decoder_layers=layers,
         encoder_ffn_dim=feed_forward, decoder_ffn_dim=feed_forward, encoder_attention_heads=heads,
-        decoder_attention_heads=heads, activation_function="relu", scale_embedding=True, pad_token_id=PAD,
-        eos_token_id=EOS, decoder_start_token_id=START, forced_eos_token_id=None, max_position_embeddings=128,
+        decoder_attention_heads=heads, activation_function="relu", scale_embedding=True, pad_token_id=pad,
+        eos_token_id=eos, decoder_start_token_id=start, forced_eos_token_id=None, max_position_embeddings=128,
         tie_word_embeddings=tied)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -30,8 +32,8 @@ def random_marian(seed: int, *, vocabulary: int = 61, width: int = 32, layers: i
                 parameter.add_(1.0)
         model.model.decoder.layers[-1].final_layer_norm.weight.mul_(4.0)
         model.final_logits_bias.normal_(0.0, 0.5)
-        model.final_logits_bias[0, EOS] += eos_bias
-    model.generation_config = GenerationConfig(pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=START)
+        model.final_logits_bias[0, eos] += eos_bias
+    model.generation_config = GenerationConfig(pad_token_id=pad, eos_token_id=eos, decoder_start_token_id=start)
     return model
 
 

@@ -5,6 +5,7 @@
     tokenizer.json       the tokenizer it was trained with
     generation.json      its default GenerationOptions
     card.md              what it is, where it comes from, how good it is
+    chat_template.jinja  how messages become a prompt; only where the model has one
     manifest.json        format, Weft's version, task, and size and SHA-256 of every file above; written last
 """
 
@@ -33,6 +34,9 @@ from weft.text import Tokenizer
 
 FORMAT = 1
 FILES = ("config.json", "weights.safetensors", "tokenizer.json", "generation.json", "card.md")
+CHAT_TEMPLATE = "chat_template.jinja"
+OPTIONAL = (CHAT_TEMPLATE,)
+"""Files of a bundle where its manifest names them."""
 MANIFEST = "manifest.json"
 EDITABLE = ("generation.json", "card.md")
 HASHED_BYTES = 256 << 20
@@ -51,6 +55,7 @@ class Bundle:
     task: str
     family: str | None = None
     """The family it was imported from."""
+    chat_template: str | None = None
 
     def tensors(self) -> dict[str, Stored]:
         """Every stored parameter, mapped from the file and checked against the parameter table. Raises BundleError."""
@@ -83,9 +88,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, np.ndarray | Stored], tokenizer_json: str,
                 generation: Mapping[str, Any], card: str, *, task: str = "translate", store: str = "float32",
-                family: str | None = None) -> Path:
-    """Write a bundle; other files in the folder are left alone. store: float32, float16 or bfloat16, for arrays;
-    tensors that are Stored already stay as they are.
+                family: str | None = None, chat_template: str | None = None) -> Path:
+    """Write a bundle; other files in the folder are left alone, but for the chat template of a bundle before it. store:
+    float32, float16 or bfloat16, for arrays; tensors that are Stored already stay as they are.
 
     Raises BundleError if the weights are not those of the config or do not fit the store, or the disk refuses.
     """
@@ -98,7 +103,7 @@ def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, n
         "tokenizer.json": tokenizer_json.encode(),
         "generation.json": _json(dict(generation)),
         "card.md": card.encode(),
-    }
+    } | ({} if chat_template is None else {CHAT_TEMPLATE: chat_template.encode()})
     files = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
              for name, content in contents.items()}
     try:
@@ -106,9 +111,11 @@ def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, n
         files["weights.safetensors"] = write_file(folder / "weights.safetensors", tensors)
         origin = {"family": family} if family else {}
         manifest = {"format": FORMAT, "weft": __version__, "task": task, **origin,
-                    "files": {name: files[name] for name in FILES}}
+                    "files": {name: files[name] for name in (*FILES, *OPTIONAL) if name in files}}
         for name, content in (contents | {MANIFEST: _json(manifest)}).items():
             write_atomically(folder / name, content)
+        for name in set(OPTIONAL) - set(contents):
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise BundleError(f"cannot write the bundle {folder}: {error.strerror}") from error
     return folder
@@ -139,8 +146,9 @@ def open_bundle(folder: str | Path) -> Bundle:
             f"{fingerprint}; its ids would mean other words. Put the tokenizer of the training run back")
     _check_shapes(folder / "weights.safetensors", config)
     _check_contents(folder, manifest["files"])
+    template = _read_text(folder / CHAT_TEMPLATE) if CHAT_TEMPLATE in manifest["files"] else None
     return Bundle(folder, config, text, _read_generation(folder / "generation.json"), _read_text(folder / "card.md"),
-                  manifest["task"], manifest.get("family"))
+                  manifest["task"], manifest.get("family"), template)
 
 
 def find_model(name: str) -> Path:
@@ -180,7 +188,7 @@ def _check_files(folder: Path) -> None:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise BundleError(f"{path} is not UTF-8 ({error}); the file is damaged") from error
     except OSError as error:
@@ -228,7 +236,8 @@ def _check_contents(folder: Path, files: Mapping[str, Any]) -> None:
     """Sizes and hashes, every fault at once. It comes last: the checks before it say more.
 
     Defaults and card are the owner's to edit."""
-    faults = [fault for name in FILES if name not in EDITABLE and (fault := _file_fault(folder / name, files.get(name)))]
+    names = [name for name in (*FILES, *OPTIONAL) if name not in EDITABLE and (name in FILES or name in files)]
+    faults = [fault for name in names if (fault := _file_fault(folder / name, files.get(name)))]
     if faults:
         raise BundleError(f"{folder} is damaged: {'; '.join(faults)}. Copy or train it again")
 
@@ -236,6 +245,8 @@ def _check_contents(folder: Path, files: Mapping[str, Any]) -> None:
 def _file_fault(path: Path, expected: Any) -> str:
     if not isinstance(expected, Mapping) or not isinstance(expected.get("bytes"), int):
         return f"{path.name} is not in the manifest"
+    if not path.is_file():
+        return f"{path.name} is missing"
     size = path.stat().st_size
     if size != expected["bytes"]:
         return f"{path.name} has {size:,} bytes, not {expected['bytes']:,}" + (

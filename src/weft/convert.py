@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.bundle import Bundle, read_json, save_bundle, write_atomically
+from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_atomically
 from weft.card import imported_card
 from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError
 from weft.families.family import Family, families, find_family
@@ -20,9 +20,11 @@ from weft.spec import config as c
 from weft.spec.parameters import Parameter, parameters
 from weft.tensors import Stored, read_file, write_file
 from weft.text import Tokenizer
-from weft.text.foreign import read_tokenizer, special_ids, write_tokenizer
+from weft.text.chat import special_texts
+from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, write_tokenizer
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
+FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
 TASKS = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}
 """What a language model of each kind is for; other heads say it themselves."""
 HEAD_TASKS = {"classification": "classify", "tag": "tag", "embedding": "embed"}
@@ -55,7 +57,9 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
     card = imported_card(config, family=name, source=Path(str(source)).name, task=task,
                          size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped)
-    path = save_bundle(out, config, tensors, tokenizer.to_json(), _generation(folder), card, task=task, family=name)
+    template = read_chat_template(folder, special_texts(config.special, tokenizer))
+    path = save_bundle(out, config, tensors, tokenizer.to_json(), _generation(folder), card, task=task, family=name,
+                       chat_template=template)
     return Imported(path, name, config, tuple(dropped))
 
 
@@ -75,7 +79,7 @@ def find_checkpoint(source: str) -> Path:
     except ImportError as error:
         raise UsageError(f"no folder {source}; to fetch it from the hub: pip install 'weft[hub]'") from error
     try:
-        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
+        return Path(snapshot_download(source, allow_patterns=FETCHED))
     except Exception as error:  # the library's own tree of errors, and those of its HTTP client
         raise BundleError(f"cannot fetch {source} from the hub: {error}. Is the machine online, the name right, and access "
                           f"granted?") from error
@@ -106,10 +110,21 @@ def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -
     if tokenizer.vocabulary_size > config.vocabulary:
         raise ConfigError(f"{folder}: the tokenizer has {tokenizer.vocabulary_size} tokens, the model's embedding "
                           f"{config.vocabulary}; they do not belong together")
-    prefix, suffix = tokenizer.around
+    prefix, suffix = _around(config, tokenizer)
     roles = special_ids(folder, tokenizer)
     special = replace(config.special, prefix=prefix, suffix=suffix, mask=roles.get("mask_token"), unk=roles.get("unk_token"))
     return replace(config, tokenizer=tokenizer.fingerprint, special=special)
+
+
+def _around(config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """What stands around a text. An encoder learns from eos where its source ends, whether the tokenizer's template has it
+    or not; a prompt that ended with it would be over before the model goes on."""
+    prefix, suffix = tokenizer.around
+    if config.kind == "encoder-decoder":
+        return prefix, suffix or None
+    if config.kind == "decoder-only" and isinstance(config.head, c.LanguageModelHead):
+        return prefix, ()
+    return prefix, suffix
 
 
 def _generation(folder: Path) -> dict[str, Any]:
@@ -241,10 +256,10 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / "model.safetensors", tensors, {"format": "pt"})
-        special = bundle.config.special
-        roles = {"pad_token": special.pad, "bos_token": special.bos, "eos_token": special.eos, "unk_token": special.unk,
-                 "mask_token": special.mask}
-        write_tokenizer(folder, Tokenizer.from_json(bundle.tokenizer_json), roles, bundle.config.window.source)
+        tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
+        write_tokenizer(folder, tokenizer, special_texts(bundle.config.special, tokenizer), bundle.config.window.source)
+        if bundle.chat_template is not None:
+            write_atomically(folder / CHAT_TEMPLATE, bundle.chat_template.encode())
         write_atomically(folder / "config.json", json.dumps(values, indent=2).encode())
     except OSError as error:
         raise BundleError(f"cannot write {folder}: {error.strerror}") from error

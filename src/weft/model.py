@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
-from weft.errors import UnknownNameError, UsageError, WindowError
+from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent
@@ -23,6 +24,8 @@ from weft.tasks.complete import Truncate, continuation, fit, prompt_ids
 from weft.tasks.fill import Candidate, fill
 from weft.tasks.tag import WORD, entities, tag_words
 from weft.text import StreamDecoder, Tokenizer
+from weft.text.chat import render, special_texts
+from weft.text.controls import Controls
 from weft.text.sentences import split_to_fit
 
 if TYPE_CHECKING:
@@ -93,6 +96,56 @@ class Model:
             raise UsageError(f"this model does not complete prompts: {self._abilities()}")
         results = self.generate([prompts] if isinstance(prompts, str) else list(prompts), truncate=truncate, **options)
         return results[0] if isinstance(prompts, str) else results
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None = None,
+             variables: Mapping[str, Any] | None = None, **options: Any) -> Result:
+        """The model's answer to a chat, {"role": "user", "content": ...} and so on, by its chat template.
+
+        tools, variables: what else the template reads. Special tokens that messages spell are ordinary text; those that the
+        template itself puts together of a role or a name are not (weft.text.controls), so choose roles yourself. The answer
+        ends where the template ends a turn, which may be another token than end-of-sequence.
+        """
+        self._needs(c.LanguageModelHead, "decoder-only", "chat")
+        prompt = self.chat_ids(messages, tools=tools, variables=variables)
+        return self._turn(self.generate([prompt], **options)[0], prompt)
+
+    def chat_ids(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None = None,
+                 variables: Mapping[str, Any] | None = None, add_generation_prompt: bool = True) -> list[int]:
+        """The prompt of a chat as ids. Raises UsageError for a bundle without a chat template, and as `render` does."""
+        hide = self._controls.hide
+        ids = self._controls.encode(self._rendered(hide(messages), tools=hide(tools), **hide(dict(variables or {})),
+                                                   add_generation_prompt=add_generation_prompt))
+        self._check_ids([ids], "chat", None)
+        return ids
+
+    def _rendered(self, messages: Sequence[Mapping[str, Any]], **values: Any) -> str:
+        if self.bundle.chat_template is None:
+            raise UsageError(f"{self.bundle.path} has no chat template, so it is no model for chats; give the whole prompt to "
+                             f"complete")
+        return render(self.bundle.chat_template, messages, special=special_texts(self.config.special, self.tokenizer), **values)
+
+    @cached_property
+    def _controls(self) -> Controls:
+        return Controls(self.bundle.tokenizer_json)
+
+    @cached_property
+    def _turn_end(self) -> int | None:
+        """What the template writes after an answer; None where it has no such token, or does not take the answer tried."""
+        try:
+            tried = self._rendered([{"role": "user", "content": "1"}, {"role": "assistant", "content": "7319"}],
+                                   add_generation_prompt=False)
+        except WeftError:
+            return None
+        return self.tokenizer.id_of(self._controls.after(tried, "7319") or "")
+
+    def _turn(self, result: Result, prompt: list[int]) -> Result:
+        """Of an answer, and its alternatives, what stands before the end of its turn."""
+        others = tuple(self._turn(replace(other, alternatives=()), prompt) for other in result.alternatives)
+        if self._turn_end not in result.tokens:
+            return replace(result, alternatives=others)
+        end = result.tokens.index(self._turn_end)
+        return replace(result, tokens=result.tokens[:end], text=continuation(self.tokenizer, prompt, result.tokens[:end]),
+                       logprobs=result.logprobs[: end + 1], finished=True, alternatives=others)
 
     def fill(self, text: str, top: int = 5) -> list[list[Candidate]]:
         """For every [MASK] (or <mask>) in a text the `top` likeliest tokens with their probabilities, best first."""
@@ -241,11 +294,12 @@ class Model:
         if len(source) <= limit:
             return [source]
         if too_long == "refuse" or not isinstance(item, str):
-            self._check_window(index, source)
-        parts = split_to_fit(item, lambda text: len(self._source(text)) <= limit)  # type: ignore[arg-type]
+            raise self._too_long(index, source)
+        opening = self.tokenizer.opening(item)  # every piece needs to say the target language
+        parts = split_to_fit(item[len(opening) :], lambda text: len(self._source(opening + text)) <= limit)
         self.notices.append(f"input {index + 1} has {len(source)} tokens, more than the model's window of {limit}; "
                             f"it was translated in {len(parts)} pieces")
-        return [self._source(part) for part in parts]
+        return [self._source(opening + part) for part in parts]
 
     def _source(self, item: str | Ids) -> list[int]:
         special = self.config.special
@@ -255,11 +309,13 @@ class Model:
         self._check_ids([ids], "source", None)
         return ids if ids and ids[-1] == special.eos else [*ids, special.eos]
 
-    def _check_window(self, index: int, source: list[int], way_out: str = ", or let it be split (too_long='split')") -> None:
-        limit = self.config.window.source
-        if len(source) > limit:
-            raise WindowError(f"input {index + 1} has {len(source)} tokens, end-of-sequence included; the model's "
-                              f"window is {limit}. Shorten it{way_out}")
+    def _check_window(self, index: int, source: list[int], way_out: str) -> None:
+        if len(source) > self.config.window.source:
+            raise self._too_long(index, source, way_out)
+
+    def _too_long(self, index: int, source: list[int], way_out: str = ", or let it be split (too_long='split')") -> WindowError:
+        return WindowError(f"input {index + 1} has {len(source)} tokens, end-of-sequence included; the model's "
+                           f"window is {self.config.window.source}. Shorten it{way_out}")
 
     def _check_ids(self, rows: Sequence[Ids], what: str, limit: int | None) -> None:
         for index, row in enumerate(rows):

@@ -329,7 +329,7 @@ def test_added_tokens(tmp_path: Path, models: Callable[[str], bytes]) -> None:
 
 @pytest.mark.parametrize(("files", "config", "message"), [
     ({}, {}, "looked for tokenizer.json, vocab.json with merges.txt, vocab.txt, spiece.model"),
-    ({"source.spm": b"", "target.spm": b"", "vocab.json": "{}"}, {}, "a tokenizer for each side"),
+    ({"source.spm": b"", "target.spm": b"", "vocab.json": "{}"}, {}, "source.spm is no SentencePiece model"),
     ({"tokenizer.json": "{}"}, {}, "tokenizer.json"),
     ({"tokenizer.json": "[1, 2"}, {}, "tokenizer.json"),
     ({"vocab.json": "[1]", "merges.txt": ""}, {}, r"vocab.json should hold a JSON object"),

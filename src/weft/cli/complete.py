@@ -15,6 +15,7 @@ _EXAMPLES = """examples:
   weft complete "ROMEO:" --model shakespeare --max-new-tokens 200 --sample --temperature 0.8 --seed 7
   weft complete "Which is the capital of Bulgaria?" --model gpt2-bundle --max-new-tokens 32
   weft complete --model gpt2-bundle --json < prompts.txt
+  weft complete --chat "Name three rivers of Bulgaria." --model qwen-bundle --max-new-tokens 100
 
 Greedy unless --sample or --beams is given. A single prompt is answered as it is generated. On a terminal the prompt
 stands before its completion, dimmed; elsewhere only the completion is printed, unless --echo asks for both. With --json
@@ -26,6 +27,8 @@ def run(argv: list[str]) -> int:
                     epilog=_EXAMPLES)
     parser.add_argument("text", nargs="*", help="prompts; none: lines of standard input")
     parser.add_argument("--model", required=True, help="bundle folder or shipped model")
+    parser.add_argument("--chat", action="store_true",
+                        help="each text is what a user says; the model's chat template makes the prompt of it")
     parser.add_argument("--echo", action="store_true", help="print the prompt before its completion")
     parser.add_argument("--json", action="store_true", help="one JSON object a prompt")
     parser.add_argument("--truncate", choices=("refuse", "left"), default="refuse",
@@ -38,12 +41,16 @@ def run(argv: list[str]) -> int:
     model.complete([])  # refuses, in words, a model that cannot
     options = given(arguments, GenerationOptions)
     chosen = model.options(**options)
-    if len(arguments.text) == 1 and chosen.beams == 1 and not arguments.json:
+    if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not arguments.json:
         _stream(model, arguments.text[0], arguments.echo, arguments.truncate, options)
         return 0
     number = 0
     for prompts in batches(arguments.text, arguments.batch_lines):
-        results = model.generate(prompts, truncate=arguments.truncate, first=number, **options)
+        if arguments.chat:
+            results = [model.chat([{"role": "user", "content": text}], truncate=arguments.truncate, first=number + index,
+                                  **options) for index, text in enumerate(prompts)]
+        else:
+            results = model.generate(prompts, truncate=arguments.truncate, first=number, **options)
         number += len(results)
         for result in results:
             for one in result.alternatives or (result,):

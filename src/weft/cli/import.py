@@ -13,8 +13,9 @@ _EXAMPLES = """examples:
   weft import path/to/hf-folder gpt2-bundle
   weft import google/flan-t5-small flan-t5       (from the hub, with `pip install 'weft[hub]'`)
 
-The folder holds config.json, *.safetensors and a tokenizer (tokenizer.json; vocab.json and merges.txt; vocab.txt; or a
-SentencePiece .model). Nothing in it is executed, and pickle weights (.bin, .pt) are refused."""
+The folder holds config.json, *.safetensors and a tokenizer (tokenizer.json; vocab.json and merges.txt; vocab.txt; a
+SentencePiece .model; or Marian's source.spm and vocab.json). A chat template comes along, for weft complete --chat; it is
+rendered in a sandbox. Nothing else in the folder is executed, and pickle weights (.bin, .pt) are refused."""
 
 
 def run(argv: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 from tokenizers import AddedToken, processors
 
 from weft.errors import TokenizerError
-from weft.text import rebuild, vocabularies
+from weft.text import marian, rebuild, vocabularies
+from weft.text.chat import TEMPLATE_BYTES
 from weft.text.sentencepiece import Kind, Model, Piece, read_sentencepiece
 from weft.text.settings import CLASSES, Files, Settings, named_tokens, read_settings
 from weft.text.tokenizer import Tokenizer
 
 SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-LOOKED_FOR = f"tokenizer.json, vocab.json with merges.txt, vocab.txt, {', '.join(SENTENCEPIECE)}"
+LOOKED_FOR = (f"tokenizer.json, vocab.json with merges.txt, vocab.txt, {', '.join(SENTENCEPIECE)}, "
+              f"{marian.FILES[0]} with vocab.json")
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -28,7 +31,8 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         return Tokenizer.load(folder / "tokenizer.json")
     files = _find_files(folder)
     settings = read_settings(folder)
-    build = {"byte_bpe": vocabularies.byte_bpe, "wordpiece": vocabularies.wordpiece, "sentencepiece": _sentencepiece}
+    build = {"byte_bpe": vocabularies.byte_bpe, "wordpiece": vocabularies.wordpiece, "sentencepiece": _sentencepiece,
+             "marian": marian.read}
     settings.describe(files)
     hf = build[files](settings)
     _add_tokens(hf, settings, files)
@@ -38,8 +42,8 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 def _find_files(folder: Path) -> Files:
     present = {path.name for path in folder.iterdir() if path.is_file()}
-    if "source.spm" in present:
-        raise TokenizerError(f"{folder} has Marian's source.spm and target.spm, a tokenizer for each side; Weft has one")
+    if set(marian.FILES) <= present:
+        return "marian"
     if {"vocab.json", "merges.txt"} <= present:
         return "byte_bpe"
     if "vocab.txt" in present:
@@ -116,7 +120,8 @@ def _dress(hf: Any, settings: Settings, files: Files) -> None:
     single = [*before, "$A", *after]
     second = {"classify": ["$B:1", *(f"{token}:1" for token in after)], "pairs": [*after, "$B", *after]}
     rest = second.get(settings.describe(files).layout, [*before, "$B", *after])
-    hf.post_processor = processors.TemplateProcessing(single, [*single, *rest], list(ids.items()))
+    openings = [(token, hf.token_to_id(token)) for token in marian.language_tokens(hf.get_vocab())] if files == "marian" else []
+    hf.post_processor = processors.TemplateProcessing(single, [*single, *rest], [*ids.items(), *openings])
 
 
 def _around(settings: Settings, files: Files) -> tuple[list[str], list[str]]:
@@ -129,12 +134,44 @@ def _around(settings: Settings, files: Files) -> tuple[list[str], list[str]]:
     return [roles["bos_token"]] if begins else [], [roles["eos_token"]] if ends else []
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, special: dict[str, int | None], window: int) -> None:
-    """tokenizer.json and the tokenizer_config.json that makes transformers use it. special: role -> id."""
-    roles = {role: tokenizer.tokens([token])[0] for role, token in special.items() if token is not None}
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window, **roles}
+def write_tokenizer(folder: Path, tokenizer: Tokenizer, special: dict[str, str], window: int) -> None:
+    """tokenizer.json and the tokenizer_config.json that makes transformers use it. special: role -> token."""
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window, **special}
     tokenizer.save(folder / "tokenizer.json")
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False), "utf-8")
+
+
+def read_chat_template(folder: Path, special: dict[str, str]) -> str | None:
+    """chat_template.jinja, or that of tokenizer_config.json (its default where there are several); None without one.
+
+    special: role -> token, as the bundle will say. Where the tokenizer's files say otherwise of a role that the template
+    reads, a line at the template's beginning keeps it. Raises TokenizerError for a damaged or enormous file.
+    """
+    settings, path = read_settings(folder), folder / "chat_template.jinja"
+    template = _read_template(path) if path.is_file() else settings.values.get("chat_template")
+    if isinstance(template, list):
+        template = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+    if isinstance(template, dict):
+        template = template.get("default")
+    if not template:
+        return None
+    if not isinstance(template, str):
+        raise TokenizerError(f"{folder / 'tokenizer_config.json'} has a chat_template that is no text")
+    named = {role: "" for role, token in settings.values.items() if role.endswith("_token") and token is None}
+    named |= named_tokens(settings.values)
+    other = {role: token for role, token in named.items()
+             if re.search(rf"\b{re.escape(role)}\b", template) and token != special.get(role, "")}
+    lines = [f"{{%- set {role} = {json.dumps(token, ensure_ascii=False)} %}}\n" for role, token in other.items()]
+    return "".join([*lines, template])
+
+
+def _read_template(path: Path) -> str:
+    try:
+        if path.stat().st_size > TEMPLATE_BYTES:
+            raise TokenizerError(f"{path} has {path.stat().st_size:,} bytes; a chat template has at most {TEMPLATE_BYTES:,}")
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerError(f"cannot read {path}: {error}") from error
 
 
 def special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, int]:

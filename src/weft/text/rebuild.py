@@ -25,14 +25,20 @@ TEXT = (Kind.NORMAL, Kind.USER_DEFINED)
 
 def build(model: Model) -> Any:
     """Raises TokenizerError for what the library cannot do."""
-    _refuse(model)
+    refuse(model)
+    hf = assemble(model)
+    split = _unknown_runs(model) if model.algorithm == 1 else None
+    if split is not None:
+        hf.pre_tokenizer = split
+    return hf
+
+
+def assemble(model: Model) -> Any:
+    """All but what keeps pieces that no text may become out of a run of unknown characters."""
     hf = tokenizers.Tokenizer(_unigram(model) if model.algorithm == 1 else _bpe(model))
     steps = _normalizers(model.normalizer)
     if steps:
         hf.normalizer = normalizers.Sequence(steps)
-    split = _unknown_runs(model) if model.algorithm == 1 else None
-    if split is not None:
-        hf.pre_tokenizer = split
     hf.decoder = _decoder(model)
     hf.add_special_tokens([AddedToken(piece.text, normalized=False, special=True) for piece in model.pieces
                            if piece.kind in (Kind.CONTROL, Kind.UNKNOWN)])
@@ -42,7 +48,8 @@ def build(model: Model) -> Any:
     return hf
 
 
-def _refuse(model: Model) -> None:
+def refuse(model: Model) -> None:
+    """Raises TokenizerError for what the library cannot do."""
     kinds, normalizer = {piece.kind for piece in model.pieces}, model.normalizer
     around = normalizer.add_dummy_prefix or normalizer.remove_extra_whitespaces
     reasons = [
@@ -89,10 +96,10 @@ def _unknown_runs(model: Model) -> Any:
     if spelled:
         raise TokenizerError(f"the SentencePiece model has the pieces {', '.join(spelled[:5])} of characters that it does not "
                              f"know, so that a text could become them, which Weft does not do")
-    return pre_tokenizers.Split(Regex(f"[^{_ranges(known | whole)}]+"), "isolated")
+    return pre_tokenizers.Split(Regex(f"[^{ranges(known | whole)}]+"), "isolated")
 
 
-def _ranges(characters: set[str]) -> str:
+def ranges(characters: set[str]) -> str:
     """Characters as the inside of a regular expression's brackets."""
     runs = groupby(enumerate(sorted(map(ord, characters))), lambda pair: pair[1] - pair[0])
     bounds = [[code for _, code in run] for _, run in runs]

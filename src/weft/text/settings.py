@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from weft.errors import TokenizerError
 
-Files = Literal["wordpiece", "byte_bpe", "sentencepiece"]
+Files = Literal["wordpiece", "byte_bpe", "sentencepiece", "marian"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ _ROBERTA = TokenizerClass("byte_bpe", _roles(bos="<s>", eos="</s>", sep="</s>", 
 _GPT2 = TokenizerClass("byte_bpe", _roles(bos="<|endoftext|>", eos="<|endoftext|>"), "switches")
 _T5 = TokenizerClass("sentencepiece", _roles(eos="</s>", unk="<unk>", pad="<pad>"), "ends")
 _LLAMA = TokenizerClass("sentencepiece", _roles(unk="<unk>", bos="<s>", eos="</s>"), "begins")
+_MARIAN = TokenizerClass("marian", _roles(eos="</s>", unk="<unk>", pad="<pad>"), "ends")
 CLASSES: dict[str, TokenizerClass] = {
     **dict.fromkeys(("Bert", "DistilBert", "Electra", "MobileBert", "ConvBert", "LayoutLM", "Lxmert", "Retribert"), _BERT),
     **dict.fromkeys(("Roberta", "Bart", "Longformer", "LED"), _ROBERTA),
@@ -43,11 +44,13 @@ CLASSES: dict[str, TokenizerClass] = {
     **dict.fromkeys(("Llama", "CodeLlama"), _LLAMA),
     "Gemma": TokenizerClass("sentencepiece", _roles(unk="<unk>", bos="<bos>", eos="<eos>", pad="<pad>"), "begins"),
     "XLMRoberta": TokenizerClass("sentencepiece", _ROBERTA.roles, "pairs"),
+    "Marian": _MARIAN,
 }
 MODEL_CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra", "roberta": "Roberta", "bart": "Bart",
                  "gpt2": "GPT2", "opt": "GPT2", "t5": "T5", "mt5": "MT5", "llama": "Llama", "mistral": "Llama",
-                 "mixtral": "Llama", "gemma": "Gemma", "gemma2": "Gemma", "xlm-roberta": "XLMRoberta"}
-PLAIN: dict[Files, TokenizerClass] = {"wordpiece": _BERT, "byte_bpe": _GPT2,
+                 "mixtral": "Llama", "gemma": "Gemma", "gemma2": "Gemma", "xlm-roberta": "XLMRoberta",
+                 "marian": "Marian"}
+PLAIN: dict[Files, TokenizerClass] = {"wordpiece": _BERT, "byte_bpe": _GPT2, "marian": _MARIAN,
                                       "sentencepiece": TokenizerClass("sentencepiece", {}, "none")}
 
 

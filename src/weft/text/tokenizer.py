@@ -92,12 +92,29 @@ class Tokenizer:
         return self.vocabulary_size
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, no special ones added. Raises TokenizerError for a lone surrogate."""
-        return self._hf.encode(trainers.check_text(text), add_special_tokens=False).ids
+        """Ids of a text, no special ones added but for one of `openings`. Raises TokenizerError for a lone surrogate."""
+        opening = self.opening(text)
+        ids = self._hf.encode(trainers.check_text(text)[len(opening) :], add_special_tokens=False).ids
+        return [self._hf.token_to_id(opening), *ids] if opening else ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        checked = [trainers.check_text(text) for text in texts]
-        return [encoding.ids for encoding in self._hf.encode_batch(checked, add_special_tokens=False)]
+        first = [self.opening(text) for text in texts]
+        rest = [trainers.check_text(text)[len(opening) :] for text, opening in zip(texts, first, strict=True)]
+        rows = [encoding.ids for encoding in self._hf.encode_batch(rest, add_special_tokens=False)]
+        return [[self._hf.token_to_id(opening), *row] if opening else row for opening, row in zip(first, rows, strict=True)]
+
+    def opening(self, text: str) -> str:
+        """The language token, such as >>fra<<, that a text begins with; empty if there is none."""
+        opening = text[: text.find("<<") + 2] if text.startswith(">>") else ""
+        return opening if opening in self.openings else ""
+
+    @cached_property
+    def openings(self) -> frozenset[str]:
+        """Special tokens that a text may spell at its very start: those between >> and << that the template names but has
+        no place for. Other tokenizers have such tokens too, but not in their templates."""
+        state = json.loads(self._hf.post_processor.__getstate__()) if self._hf.post_processor else {}
+        return frozenset(token for token in state.get("special_tokens") or () if token.startswith(">>") and token.endswith("<<")
+                         and all(token != piece.get("SpecialToken", {}).get("id") for piece in state["single"]))
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of ids; bytes that are no UTF-8 become U+FFFD. `skip_special` leaves out <unk> too."""

@@ -129,12 +129,12 @@ def _around(settings: Settings, files: Files) -> tuple[list[str], list[str]]:
     return [roles["bos_token"]] if begins else [], [roles["eos_token"]] if ends else []
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, special: dict[str, int | None], window: int) -> None:
+def tokenizer_files(tokenizer: Tokenizer, special: dict[str, int | None], window: int) -> dict[str, str]:
     """tokenizer.json and the tokenizer_config.json that makes transformers use it. special: role -> id."""
-    roles = {role: tokenizer.tokens([token])[0] for role, token in special.items() if token is not None}
+    named = {role: tokenizer.tokens([token])[0] for role, token in special.items() if token is not None}
+    roles = {role: text for role, text in named.items() if text}  # an id that only the embedding has is no token
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window, **roles}
-    tokenizer.save(folder / "tokenizer.json")
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False), "utf-8")
+    return {"tokenizer.json": tokenizer.to_json(), "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False)}
 
 
 def special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, int]:

@@ -91,6 +91,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return self.vocabulary_size
 
+    @property
+    def rows(self) -> int:
+        """Rows that an embedding needs: the largest id and one more; ids may leave gaps."""
+        return max(self._hf.get_vocab().values(), default=-1) + 1
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text, no special ones added. Raises TokenizerError for a lone surrogate."""
         return self._hf.encode(trainers.check_text(text), add_special_tokens=False).ids

@@ -87,8 +87,8 @@ def find_checkpoint(source: str) -> Path:
     try:
         return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
     except Exception as error:  # the library's own tree of errors, and those of its HTTP client
-        raise BundleError(f"cannot fetch {source} from the hub: {error}. Is the machine online, the name right, and access "
-                          f"granted?") from error
+        raise BundleError(f"no folder {source}, and it cannot be fetched from the hub: {error}. Is the machine online, the "
+                          f"name right, and access granted?") from error
 
 
 def read_config(folder: Path, ignore_keys: Iterable[str] = ()) -> tuple[str, Family, c.ModelConfig]:

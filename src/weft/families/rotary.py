@@ -18,7 +18,7 @@ def read_rotary(foreign: ForeignConfig, head_size: int, window: int, *, base: fl
     share: default of `partial_rotary_factor`. window: max_position_embeddings."""
     newer = foreign.get("rope_parameters", {}) if values is None else values
     scaling = dict(foreign.get("rope_scaling", {}) if values is None else {}) | dict(newer)
-    kind = scaling.pop("rope_type", scaling.pop("type", "default"))
+    kind = str(scaling.pop("rope_type", scaling.pop("type", "default")))
     scaling.pop("type", None)
     theta = _number(scaling, "rope_theta")
     base = theta if theta is not None else float(foreign.get("rope_theta", base)) if values is None else base
@@ -43,7 +43,7 @@ def _read_scaling(kind: str, values: dict[str, Any], window: int) -> c.RotarySca
     if kind == "default":
         return None
     if kind not in KINDS:
-        raise UnknownNameError("kind of rotary scaling", str(kind), ("default", *KINDS))
+        raise UnknownNameError("kind of rotary scaling", kind, ("default", *KINDS))
     lacking = [key for key in KINDS[kind] if values.get(key) is None]
     if lacking:
         raise ConfigError(f"the checkpoint's config.json has rotary positions of type {kind!r} without {', '.join(lacking)}")

@@ -518,7 +518,7 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
         (1 <= stack.feed_forward.size <= MOST,
          f"{name}.feed_forward.size is {stack.feed_forward.size}; it must be 1 to {MOST:,}"),
         (1 <= attention.heads <= MOST, f"{name}.attention.heads is {attention.heads}; it must be 1 to {MOST:,}"),
-        (1 <= key_value_heads(attention) <= MOST and 1 <= (size or 1) <= MOST,
+        (1 <= key_value_heads(attention) <= MOST and (size is None or 1 <= size <= MOST),
          f"{name}.attention.key_value_heads and head_size must be 1 to {MOST:,}"),
         (attention.window is None or attention.window >= 1,
          f"{name}.attention.window is {attention.window}; it must be 1 or more"),

@@ -530,6 +530,16 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
          f"{name}.position.dimension is above the width {config.width}"),
         (not (isinstance(position, Sinusoidal) and (position.dimension or width) % 2),
          f"{name}.position.dimension must be even (set it if the width {width} is odd)"),
+        (not (isinstance(position, Sinusoidal) and position.inclusive and (position.dimension or width) < 4),
+         f"{name}.position.dimension must be 4 or more where the slowest channel is included"),
+        (not (isinstance(position, Rotary) and isinstance(position.scaling, DynamicScaling) and turned < 4),
+         f"{name}: dynamic scaling needs 4 channels or more that turn, not {turned}"),
+        (not isinstance(position, RelativeBias) or position.buckets >= 4,
+         f"{name}.position.buckets must be 4 or more"),
+        (not (isinstance(position, RelativeBias)
+              and (position.max_distance < 1 or position.max_distance in (position.buckets // 2, position.buckets // 4))),
+         f"{name}.position.max_distance must be above 0, and neither half nor a quarter of the buckets: from there to it, "
+         f"buckets grow by logarithm"),
         (not (isinstance(position, Rotary) and turned % 2),
          f"{name}: rotary positions turn an even number of channels, not {turned}"),
         *_rotary_checks(f"{name}.position", position), *_rotary_checks(f"{name}.local_position", stack.local_position),

@@ -166,7 +166,7 @@ def test_an_answer_ends_where_a_turn_ends(tmp_path: Path, template: str, mark: s
 
 
 def test_what_cannot_chat(model: weft.Model, tiny_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not chat: it is encoder-decoder"):
+    with pytest.raises(UsageError, match="does not complete prompts: it is encoder-decoder"):
         weft.load(tiny_bundle).chat(USER)
     path = import_checkpoint(_without_template(model, tmp_path), tmp_path / "plain").path
     with pytest.raises(UsageError, match="has no chat template"):

@@ -119,7 +119,7 @@ def test_a_decoder_only_model_gives_logits(tmp_path: Path) -> None:
     logits = model.logits([[5, 6, 7], [8]])
     assert logits.shape == (2, 3, len(tokenizer))
     np.testing.assert_allclose(logits[1, :1], model.logits([8])[0], atol=1e-5)
-    with pytest.raises(UsageError, match=r"it is decoder-only with a language_model head; use model\.complete"):
+    with pytest.raises(UsageError, match="does not translate: it is decoder-only"):
         model.translate("hello")
     with pytest.raises(UsageError, match=r"decoder-only: call logits\(ids\)"):
         model.logits([5], [6])

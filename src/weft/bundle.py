@@ -14,9 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -74,23 +74,38 @@ class Bundle:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary neighbour, flush to disk, rename. Raises OSError and leaves no half file."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    write_together(path.parent, {path.name: lambda temporary: write_flushed(temporary, content)})
+
+
+def write_together(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> None:
+    """Files of a folder, all or none: each writer gets the path of a temporary neighbour; once all are written, and only
+    then, they are renamed in that order. Raises OSError."""
+    temporary = {name: folder / f".{name}.tmp" for name in writers}
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        for name, write in writers.items():
+            write(temporary[name])
+        for name, path in temporary.items():
+            os.replace(path, folder / name)
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write and wait for the disk. Raises OSError."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, np.ndarray | Stored], tokenizer_json: str,
                 generation: Mapping[str, Any], card: str, *, task: str = "translate", store: str = "float32",
                 family: str | None = None, chat_template: str | None = None) -> Path:
-    """Write a bundle; other files in the folder are left alone, but for the chat template of a bundle before it. store:
-    float32, float16 or bfloat16, for arrays; tensors that are Stored already stay as they are.
+    """Write a bundle, whole or not at all; other files in the folder are left alone, but for the chat template of a bundle
+    before it.
+
+    store: float32, float16 or bfloat16, for arrays; tensors that are Stored already stay as they are.
 
     Raises BundleError if the weights are not those of the config or do not fit the store, or the disk refuses.
     """
@@ -106,14 +121,20 @@ def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, n
     } | ({} if chat_template is None else {CHAT_TEMPLATE: chat_template.encode()})
     files = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
              for name, content in contents.items()}
+
+    def write_weights(path: Path) -> None:
+        files["weights.safetensors"] = write_file(path, tensors)
+
+    def write_manifest(path: Path) -> None:
+        origin = {"family": family} if family else {}
+        write_flushed(path, _json({"format": FORMAT, "weft": __version__, "task": task, **origin,
+                                   "files": {name: files[name] for name in (*FILES, *OPTIONAL) if name in files}}))
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files["weights.safetensors"] = write_file(folder / "weights.safetensors", tensors)
-        origin = {"family": family} if family else {}
-        manifest = {"format": FORMAT, "weft": __version__, "task": task, **origin,
-                    "files": {name: files[name] for name in (*FILES, *OPTIONAL) if name in files}}
-        for name, content in (contents | {MANIFEST: _json(manifest)}).items():
-            write_atomically(folder / name, content)
+        write_together(folder, {"weights.safetensors": write_weights,
+                                **{name: partial(write_flushed, content=content) for name, content in contents.items()},
+                                MANIFEST: write_manifest})
         for name in set(OPTIONAL) - set(contents):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
@@ -200,7 +221,7 @@ def read_json(path: Path) -> Any:
     text = _read_text(path)
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON ({error}); the file is damaged") from error
 
 

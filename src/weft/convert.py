@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_atomically
+from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_flushed, write_together
 from weft.card import imported_card
-from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError
+from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError, WeftError
 from weft.families.family import Family, families, find_family
 from weft.families.foreign import ForeignConfig
+from weft.families.rules import Rule, Same
 from weft.spec import config as c
+from weft.spec.decoding import GenerationOptions
 from weft.spec.parameters import Parameter, parameters
-from weft.tensors import Stored, read_file, write_file
+from weft.spec.tagged import from_dict
+from weft.tensors import STORES, Stored, read_file, write_file
 from weft.text import Tokenizer
 from weft.text.chat import special_texts
-from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, write_tokenizer
+from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, tokenizer_files
 
+INDEX = "model.safetensors.index.json"
+MOST_SHOWN = 1 << 26
+"""Elements that are laid out in memory to find the shape that a tensor should have."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
 TASKS = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}
@@ -50,6 +58,8 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     damaged files), TokenizerError, UnknownNameError (model_type or architecture).
     """
     folder = find_checkpoint(str(source))
+    if Path(out).exists() and Path(out).samefile(folder):
+        raise UsageError(f"{out} is the checkpoint itself, whose config.json would be lost; choose another folder")
     name, family, config = read_config(folder, ignore_keys)
     tokenizer = read_tokenizer(folder)
     config = _with_tokenizer(folder, config, tokenizer)
@@ -81,35 +91,51 @@ def find_checkpoint(source: str) -> Path:
     try:
         return Path(snapshot_download(source, allow_patterns=FETCHED))
     except Exception as error:  # the library's own tree of errors, and those of its HTTP client
-        raise BundleError(f"cannot fetch {source} from the hub: {error}. Is the machine online, the name right, and access "
-                          f"granted?") from error
+        raise BundleError(f"no folder {source}, and it cannot be fetched from the hub: {error}. Is the machine online, the "
+                          f"name right, and access granted?") from error
 
 
 def read_config(folder: Path, ignore_keys: Iterable[str] = ()) -> tuple[str, Family, c.ModelConfig]:
     """Name of the family, the family, and the model's config."""
-    values = read_json(folder / "config.json")
-    if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
-        raise ConfigError(f"{folder / 'config.json'} names no model_type; it is no Hugging Face checkpoint")
+    path = folder / "config.json"
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}; a Hugging Face checkpoint has a table of keys there")
+    if not isinstance(values.get("model_type"), str):
+        raise ConfigError(f"{path} names no model_type; it is no Hugging Face checkpoint")
     name, family = find_family(values["model_type"])
     foreign = ForeignConfig(values)
     foreign.expect("add_cross_attention", False)
-    config = family.read_config(foreign, _head_kind(family, values))
+    config = _read_model(family, foreign, _head_kind(family, values))
     foreign.refuse_unread((*getattr(family, "IGNORED", ()), *ignore_keys))
     return name, family, config
 
 
+def _read_model(family: Family, foreign: ForeignConfig, head: str) -> c.ModelConfig:
+    """The model's config, every value of it checked: a file may hold anything, and families take it for what it should be."""
+    try:
+        return c.ModelConfig.from_dict(family.read_config(foreign, head).to_dict())
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, StopIteration) as error:
+        key = foreign.latest
+        raise ConfigError(f"the checkpoint's config.json cannot be understood ({error!r}); the likeliest cause is {key} = "
+                          f"{foreign.values.get(key)!r:.60}") from error
+
+
 def _head_kind(family: Family, values: Mapping[str, Any]) -> str:
     named = values.get("architectures") or [next(iter(family.ARCHITECTURES))]
-    if named[0] not in family.ARCHITECTURES:
+    if not isinstance(named, list):
+        raise ConfigError(f"the checkpoint's config.json has architectures = {named!r:.60}; it must be a list of names")
+    if str(named[0]) not in family.ARCHITECTURES:
         raise UnknownNameError(f"architecture of {values['model_type']}", str(named[0]), family.ARCHITECTURES)
     return family.ARCHITECTURES[named[0]]
 
 
 def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -> c.ModelConfig:
     """The config with the tokenizer's fingerprint and what it puts around a text. Raises ConfigError if it is too big."""
-    if tokenizer.vocabulary_size > config.vocabulary:
-        raise ConfigError(f"{folder}: the tokenizer has {tokenizer.vocabulary_size} tokens, the model's embedding "
-                          f"{config.vocabulary}; they do not belong together")
+    if tokenizer.rows > config.vocabulary:
+        raise ConfigError(f"{folder}: the tokenizer's ids need {tokenizer.rows:,} rows, the model's embedding (vocab_size) has "
+                          f"{config.vocabulary:,}; they do not belong together. Take the tokenizer that the model was "
+                          f"trained with")
     prefix, suffix = _around(config, tokenizer)
     roles = special_ids(folder, tokenizer)
     special = replace(config.special, prefix=prefix, suffix=suffix, mask=roles.get("mask_token"), unk=roles.get("unk_token"))
@@ -128,40 +154,43 @@ def _around(config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[tuple[int, ...
 
 
 def _generation(folder: Path) -> dict[str, Any]:
+    """The beams of generation_config.json and what belongs to them. Raises ConfigError."""
     path = folder / "generation_config.json"
     values = read_json(path) if path.is_file() else {}
-    beams = values.get("num_beams") or 1
-    return {"beams": int(beams)} | ({"length_penalty": float(values.get("length_penalty") or 1.0),
-                                     "length_formula": "average"} if beams > 1 else {})
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}; it must be a table of keys")
+    found = {"beams": values.get("num_beams") or 1, "length_penalty": values.get("length_penalty") or 1.0}
+    try:
+        options = from_dict(GenerationOptions, found)
+    except WeftError as error:
+        raise ConfigError(f"{path} (num_beams, length_penalty): {error}") from error
+    several = {"length_penalty": options.length_penalty, "length_formula": "average"} if options.beams > 1 else {}
+    return {"beams": options.beams} | several
 
 
 def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[dict[str, Stored], list[tuple[str, str]]]:
     """Our tensors, and (name, reason) of foreign ones that are dropped. Raises BundleError that lists every fault."""
-    foreign = _normalised(read_tensors(folder), family, config)
+    foreign = _normalised(folder, read_tensors(folder), family, config)
     table = parameters(config)
     found: dict[str, Stored] = {}
     faults: list[str] = []
-    dropped: list[tuple[str, str]] = []
     used: set[str] = set()
     copies: list[tuple[str, str]] = []
     for rule in family.rules(config):
-        tied = all(name in table and table[name].tie for name in rule.ours)
-        rule = rule if tied else rule.found_in(foreign)
-        present = [name for name in rule.theirs if name in foreign]
-        if tied:
+        if all(name in table and table[name].tie for name in rule.ours):
             copies += [(name, table[ours].tie or "") for ours, name in zip(rule.ours, rule.theirs, strict=True)
                        if name in foreign and name not in used]
-            used.update(present)
+            used.update(name for name in rule.theirs if name in foreign)
             continue
-        used.update(present)
-        if len(present) < len(rule.theirs):
-            faults += [f"{name} is missing" for name in rule.theirs if name not in foreign]
-            continue
-        found |= _apply(rule, [foreign[name] for name in rule.theirs], table, faults)
-    for name, ours in copies:
-        dropped.append((name, f"tied to {ours}"))
-        if ours in found and not np.array_equal(foreign[name].bits, found[ours].bits):
-            faults.append(f"{name} differs from {ours}, which config.json says it is tied to (tie_word_embeddings)")
+        rule = rule.found_in(foreign)
+        missing = [name for name in rule.theirs if name not in foreign]
+        used.update(name for name in rule.theirs if name in foreign)
+        faults += [f"{name} is missing" for name in missing]
+        if not missing:
+            found |= _apply(rule, [foreign[name] for name in rule.theirs], table, faults)
+    faults += [f"{name} differs from {ours}, which config.json says it is tied to (tie_word_embeddings)"
+               for name, ours in copies if ours in found and not np.array_equal(foreign[name].bits, found[ours].bits)]
+    dropped = [(name, f"tied to {ours}") for name, ours in copies]
     for name, tensor in foreign.items():
         reason = next((why for pattern, why in family.DROPPED if fnmatchcase(name, pattern)), "")
         if name not in used and reason:
@@ -174,45 +203,44 @@ def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[d
     return {name: found[name] for name, row in table.items() if row.tie is None}, dropped
 
 
-def _apply(rule: Any, theirs: list[Stored], table: Mapping[str, Parameter], faults: list[str]) -> dict[str, Stored]:
-    """Our tensors of one rule; faults of shape are added to `faults`."""
+def _apply(rule: Rule, theirs: list[Stored], table: Mapping[str, Parameter], faults: list[str]) -> dict[str, Stored]:
+    """Our tensors of one rule; faults of kind and shape are added to `faults`."""
+    odd = [f"{name} is stored as {tensor.kind}, not as {', '.join(STORES)}"
+           for name, tensor in zip(rule.theirs, theirs, strict=True) if not tensor.is_weight]
+    if odd:
+        faults += odd
+        return {}
     kinds = {tensor.kind for tensor in theirs}
     kind = kinds.pop() if len(kinds) == 1 else "F32"
     arrays = [tensor.bits if tensor.kind == kind else tensor.wide() for tensor in theirs]
     wanted = [table[name].shape for name in rule.ours]
     try:
         made = rule.operation.read(arrays)
-    except ValueError:  # of a number of elements that cannot be cut like this
+    except (IndexError, ValueError):  # of a number of elements that cannot be cut like this
         made = []
     if [array.shape for array in made] != wanted:
-        expected = rule.operation.write([np.empty(shape, np.uint8) for shape in wanted])
-        faults += [f"{name} has shape {list(tensor.shape)}, config.json says {list(array.shape)}"
-                   for name, tensor, array in zip(rule.theirs, theirs, expected, strict=True)]
+        faults += [f"{name} has shape {list(tensor.shape)}, config.json says {expected}"
+                   for name, tensor, expected in zip(rule.theirs, theirs, _expected(rule, wanted), strict=True)]
         return {}
     return {name: Stored(array, kind) for name, array in zip(rule.ours, made, strict=True)}
 
 
+def _expected(rule: Rule, wanted: list[tuple[int, ...]]) -> list[str]:
+    """The shapes that the rule's foreign tensors should have; where it would take much memory to find out, what they become."""
+    if isinstance(rule.operation, Same):
+        return [str(list(shape)) for shape in wanted]
+    if sum(map(math.prod, wanted)) > MOST_SHOWN:
+        return [f"that it gives {' and '.join(str(list(shape)) for shape in wanted)}"] * len(rule.theirs)
+    return [str(list(array.shape)) for array in rule.operation.write([np.empty(shape, np.uint8) for shape in wanted])]
+
+
 def read_tensors(folder: Path) -> dict[str, Stored]:
-    """All tensors of the checkpoint's safetensors file or files, mapped. Raises BundleError."""
-    index = folder / "model.safetensors.index.json"
+    """All tensors of the checkpoint's safetensors file or files, mapped; also those that are no weights. Raises BundleError."""
+    index = folder / INDEX
     if index.is_file():
-        names = read_json(index).get("weight_map")
-        if not isinstance(names, dict) or not names:
-            raise BundleError(f"{index} has no weight_map; the file is damaged")
-        shards = sorted(set(names.values()))
-        bad = [shard for shard in shards if not isinstance(shard, str) or Path(shard).name != shard
-               or not (folder / shard).is_file()]
-        if bad:
-            raise BundleError(f"{index} names files that are not in {folder}: {', '.join(map(str, bad[:8]))}")
-        found: dict[str, Stored] = {}
-        for shard in shards:
-            found |= read_file(folder / shard)
-        missing = sorted(set(names) - set(found))
-        if missing:
-            raise BundleError(f"{folder}: the index names tensors that are in no shard: {', '.join(missing[:8])}")
-        return found
+        return _read_shards(folder, index)
     if (folder / "model.safetensors").is_file():
-        return read_file(folder / "model.safetensors")
+        return read_file(folder / "model.safetensors", others=True)
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise BundleError(f"{folder} has its weights in {', '.join(pickles[:3])}, which Weft does not open: such files can "
@@ -221,13 +249,41 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
     raise BundleError(f"{folder} has no model.safetensors")
 
 
-def _normalised(tensors: dict[str, Stored], family: Family, config: c.ModelConfig) -> dict[str, Stored]:
+def _read_shards(folder: Path, index: Path) -> dict[str, Stored]:
+    """Tensors of the files that the index names. A name that leads out of the folder is none of its files."""
+    values = read_json(index)
+    names = values.get("weight_map") if isinstance(values, dict) else None
+    if not isinstance(names, dict) or not names:
+        raise BundleError(f"{index} has no weight_map; the file is damaged")
+    bad = sorted({str(shard) for shard in names.values() if not isinstance(shard, str) or Path(shard).name != shard
+                  or not (folder / shard).is_file()})
+    if bad:
+        raise BundleError(f"{index} names files that are not in {folder}: {', '.join(bad[:8])}. Download them too, or correct "
+                          f"the index")
+    found: dict[str, Stored] = {}
+    for shard in sorted(set(names.values())):
+        tensors = read_file(folder / shard, others=True)
+        twice = sorted(set(found) & set(tensors))
+        if twice:
+            raise BundleError(f"{folder}: {', '.join(twice[:8])} come in {shard} and in another file too; which of them counts "
+                              f"is not said")
+        found |= tensors
+    missing = sorted(set(names) - set(found))
+    if missing:
+        raise BundleError(f"{folder}: the index names tensors that are in no file: {', '.join(missing[:8])}. The files are not "
+                          f"those of the index; download them again")
+    return found
+
+
+def _normalised(folder: Path, tensors: dict[str, Stored], family: Family, config: c.ModelConfig) -> dict[str, Stored]:
     """Names as the family's rules have them: old names of norms, and the base model's tensors without their prefix."""
-    renamed = {}
+    renamed: dict[str, Stored] = {}
     for name, tensor in tensors.items():
         for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
             if name.endswith(old):
                 name = name.removesuffix(old) + new
+        if name in renamed:
+            raise BundleError(f"{folder} has {name} twice, once by its old name (.gamma or .beta)")
         renamed[name] = tensor
     prefix = family.PREFIX
     if prefix and not any(name.startswith(prefix) for name in renamed):
@@ -249,35 +305,49 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
     if name not in known:
         raise UnknownNameError("family", name, known)
     family, folder = known[name], Path(out)
+    _check_target(bundle, folder)
     values = foreign_config(family, bundle.config)
     tensors = write_weights(family, bundle)
     kinds = {tensor.kind for tensor in tensors.values()}
     values["dtype"] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[kinds.pop() if len(kinds) == 1 else "F32"]
+    tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
+    texts = tokenizer_files(tokenizer, special_texts(bundle.config.special, tokenizer), bundle.config.window.source)
+    if bundle.chat_template is not None:
+        texts[CHAT_TEMPLATE] = bundle.chat_template
+    texts["config.json"] = json.dumps(values, indent=2)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_file(folder / "model.safetensors", tensors, {"format": "pt"})
-        tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
-        write_tokenizer(folder, tokenizer, special_texts(bundle.config.special, tokenizer), bundle.config.window.source)
-        if bundle.chat_template is not None:
-            write_atomically(folder / CHAT_TEMPLATE, bundle.chat_template.encode())
-        write_atomically(folder / "config.json", json.dumps(values, indent=2).encode())
+        write_together(folder, {
+            "model.safetensors": lambda path: write_file(path, tensors, {"format": "pt"}),
+            **{file: partial(write_flushed, content=text.encode()) for file, text in texts.items()}})
     except OSError as error:
         raise BundleError(f"cannot write {folder}: {error.strerror}") from error
     return folder
 
 
+def _check_target(bundle: Bundle, folder: Path) -> None:
+    """Raises UsageError for a folder where the checkpoint would destroy or be hidden by what is there."""
+    if folder.exists() and folder.samefile(bundle.path):
+        raise UsageError(f"{folder} is the bundle itself, whose config.json and tokenizer.json would be lost; choose another "
+                         f"folder")
+    if (folder / INDEX).exists():
+        raise UsageError(f"{folder} has {INDEX} of another checkpoint, by which the new weights would not be found; choose "
+                         f"another folder")
+
+
 def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
     """The foreign config.json. Raises UsageError with the fields that the family's format has no word for."""
-    names = [name for name, kind in family.ARCHITECTURES.items() if kind == config.head.type]
+    names, format = [name for name, kind in family.ARCHITECTURES.items() if kind == config.head.type], family.MODEL_TYPES[0]
     if not names:
         heads = ", ".join(sorted(set(family.ARCHITECTURES.values())))
-        raise UsageError(f"the family has no {config.head.type} head; it has {heads}")
+        raise UsageError(f"the format of {format} has no {config.head.type} head; it has {heads}")
     special = config.special
     try:
         values = {"architectures": [names[0]], **family.write_config(config), "bos_token_id": special.bos,
                   "eos_token_id": special.eos, "pad_token_id": special.pad}
     except (AssertionError, AttributeError, KeyError) as error:
-        raise UsageError(f"the family's format cannot describe this {config.kind} model") from error
+        raise UsageError(f"the format of {format} is for other models than this one, which is {config.kind}; choose a family "
+                         f"of that kind") from error
     if config.kind == "encoder-decoder":
         values["decoder_start_token_id"] = special.start
     if isinstance(config.head, (c.ClassificationHead, c.TagHead)):
@@ -285,11 +355,14 @@ def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
                    "label2id": {label: i for i, label in enumerate(config.head.labels)}}
     if isinstance(config.head, c.ClassificationHead) and config.head.multi_label:
         values["problem_type"] = "multi_label_classification"
-    again = family.read_config(ForeignConfig(values), config.head.type)
+    try:
+        again = _read_model(family, ForeignConfig(values), config.head.type)
+    except ConfigError as error:
+        raise UsageError(f"the format of {format} cannot say all of this model: {error}") from error
     again = replace(again, tokenizer=config.tokenizer, special=special)
     if again != config:
         lost = differences(again.to_dict(), config.to_dict())
-        raise UsageError(f"the family's format cannot say all of this model: {'; '.join(lost)}")
+        raise UsageError(f"the format of {format} cannot say all of this model: {'; '.join(lost)}")
     return values
 
 

@@ -35,6 +35,14 @@ Ids = Sequence[int]
 TooLong = Literal["split", "refuse"]
 BATCH_ROWS = 128
 """Rows decoded together: `beams` a source."""
+VERBS: dict[str, tuple[type, str | None, str]] = {
+    "translate": (c.LanguageModelHead, "encoder-decoder", "translate"),
+    "complete": (c.LanguageModelHead, "decoder-only", "complete prompts"),
+    "fill": (c.LanguageModelHead, "encoder-only", "fill in words"),
+    "classify": (c.ClassificationHead, None, "classify"),
+    "tag": (c.TagHead, None, "tag words"),
+    "embed": (c.EmbeddingHead, None, "embed texts")}
+"""What a model may do: the head and the kind of model that it takes (None: any), and its name in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Model:
         A blank text stays as it is. A text longer than the window is cut at sentence ends and put together again,
         with a line in `notices`; too_long="refuse" raises WindowError instead.
         """
-        self._needs(c.LanguageModelHead, "encoder-decoder", "translate")
+        self.require("translate")
         single = isinstance(texts, str)
         results = self.generate([texts] if isinstance(texts, str) else list(texts), too_long=too_long, **options)
         outputs = [result.text for result in results]
@@ -92,8 +100,7 @@ class Model:
 
         A prompt that leaves no room for the new tokens in the window raises WindowError; truncate="left" cuts its beginning.
         """
-        if self.config.kind != "decoder-only":
-            raise UsageError(f"this model does not complete prompts: {self._abilities()}")
+        self.require("complete")
         results = self.generate([prompts] if isinstance(prompts, str) else list(prompts), truncate=truncate, **options)
         return results[0] if isinstance(prompts, str) else results
 
@@ -105,7 +112,7 @@ class Model:
         template itself puts together of a role or a name are not (weft.text.controls), so choose roles yourself. The answer
         ends where the template ends a turn, which may be another token than end-of-sequence.
         """
-        self._needs(c.LanguageModelHead, "decoder-only", "chat")
+        self.require("complete")
         prompt = self.chat_ids(messages, tools=tools, variables=variables)
         return self._turn(self.generate([prompt], **options)[0], prompt)
 
@@ -149,38 +156,52 @@ class Model:
 
     def fill(self, text: str, top: int = 5) -> list[list[Candidate]]:
         """For every [MASK] (or <mask>) in a text the `top` likeliest tokens with their probabilities, best first."""
-        self._needs(c.LanguageModelHead, "encoder-only", "fill in words")
+        self.require("fill")
+        if top < 1:
+            raise UsageError(f"top is {top}; it must be 1 or more")
         return fill(self.runner, self.tokenizer, self.config, text, top)
 
     def classify(self, texts: str | Sequence[str]) -> Any:
         """One text -> Classified (label, probability, probabilities); a list -> a list of them. Long ones are cut."""
-        self._needs(c.ClassificationHead, None, "classify")
+        self.require("classify")
         many = [texts] if isinstance(texts, str) else list(texts)
         found = classified(self.runner.score_all(self._whole(many)), self.config)
         return found[0] if isinstance(texts, str) else found
 
     def tag(self, texts: str | Sequence[str]) -> Any:
         """One text -> its entities (label, text, start, end, probability) in order; a list -> a list of such lists."""
-        self._needs(c.TagHead, None, "tag words")
+        self.require("tag")
         many = [texts] if isinstance(texts, str) else list(texts)
         spans = [[match.span() for match in WORD.finditer(text)] for text in many]
         words = [[text[start:end] for start, end in row] for text, row in zip(many, spans, strict=True)]
-        tagged = iter(tag_words(self.runner, self.tokenizer, self.config, [row for row in words if row]))
-        found = [entities(text, row, *next(tagged)) if row else [] for text, row in zip(many, spans, strict=True)]
+        tagged = tag_words(self.runner, self.tokenizer, self.config, words)
+        for text, row, (tags, _) in zip(many, spans, tagged, strict=True):
+            if len(tags) < len(row):
+                self.notices.append(f"{_beginning(text)} has {len(row)} words; only the {len(tags)} in the window of "
+                                    f"{self.config.window.source} tokens were read")
+        found = [entities(text, row, *answer) for text, row, answer in zip(many, spans, tagged, strict=True)]
         return found[0] if isinstance(texts, str) else found
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> float32 [texts, D], pooled as the model's head says. Long ones are cut."""
-        self._needs(c.EmbeddingHead, None, "embed texts")
-        return np.stack(self.runner.score_all(self._whole(texts)))
+        self.require("embed")
+        rows = self.runner.score_all(self._whole(texts))
+        return np.stack(rows) if rows else np.zeros((0, self.config.width), np.float32)
 
     def _whole(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts as ids for one pass each; what is past the window is cut, with a notice."""
         limit, rows = self.config.window.source, self.task.sources(self.tokenizer, texts, self.config.special)
-        for index, row in enumerate(rows):
+        for text, row in zip(texts, rows, strict=True):
+            if not row:
+                raise UsageError(f"the text {text!r:.60} has no tokens, and this model puts none around a text; give it words")
             if len(row) > limit:
-                self.notices.append(f"input {index + 1} has {len(row)} tokens; only the window of {limit} was read")
+                self.notices.append(f"{_beginning(text)} has {len(row)} tokens; only the window of {limit} was read")
         return [row[:limit] for row in rows]
+
+    def require(self, verb: str) -> None:
+        """Raises UsageError, which says what this model can do, where that is not `verb` (one of VERBS)."""
+        if verb not in self._verbs():
+            raise UsageError(f"this model does not {VERBS[verb][2]}: {self._abilities()}")
 
     def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", truncate: Truncate = "refuse",
                  first: int = 0, **options: Any) -> list[Result]:
@@ -193,7 +214,7 @@ class Model:
         self._needs_decoder()
         if self.config.encoder is None:
             return self._complete(inputs, truncate, first, chosen)
-        pieces = [self._pieces(index, item, too_long) for index, item in enumerate(inputs)]
+        pieces = [self._pieces(first + index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
         streams = [first + index + (piece << 32) for index, parts in enumerate(pieces) for piece in range(len(parts))]
         answers = iter(self._decode(flat, streams, chosen))
@@ -256,19 +277,15 @@ class Model:
 
     # ------------------------------------------------------------ inside
 
+    def _verbs(self) -> list[str]:
+        head, kind = self.config.head, self.config.kind
+        return [verb for verb, (wanted, of, _) in VERBS.items() if isinstance(head, wanted) and of in (None, kind)]
+
     def _abilities(self) -> str:
         """What this model can do, for an error that says so."""
-        head = self.config.head
-        if isinstance(head, c.LanguageModelHead):
-            verb = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}[self.config.kind]
-        else:
-            verb = {"classification": "classify", "tag": "tag", "embedding": "embed"}[head.type]
+        (verb,) = self._verbs()
         command = f", weft {verb} on the command line" if verb != "embed" else ""
-        return f"it is {self.config.kind} with a {head.type} head; use model.{verb}(...){command}"
-
-    def _needs(self, head: type, kind: str | None, what: str) -> None:
-        if not isinstance(self.config.head, head) or kind not in (None, self.config.kind):
-            raise UsageError(f"this model does not {what}: {self._abilities()}")
+        return f"it is {self.config.kind} with a {self.config.head.type} head; use model.{verb}(...){command}"
 
     def _needs_decoder(self) -> None:
         if self.config.decoder is None or not isinstance(self.config.head, c.LanguageModelHead):
@@ -276,14 +293,17 @@ class Model:
 
     def _complete(self, inputs: Sequence[str | Ids], truncate: Truncate, first: int, options: GenerationOptions
                   ) -> list[Result]:
-        prompts = [self._prompt(index, item, options, truncate) for index, item in enumerate(inputs)]
+        prompts = [self._prompt(first + index, item, options, truncate) for index, item in enumerate(inputs)]
         streams = [first + index for index in range(len(prompts))]
         return self._decode(prompts, streams, options)
 
     def _prompt(self, index: int, item: str | Ids, options: GenerationOptions, truncate: Truncate) -> list[int]:
         ids = prompt_ids(self.tokenizer, self.config.special, item) if isinstance(item, str) else _rows(item)[0]
         self._check_ids([ids], "prompt", None)
-        return fit(ids, self.config, options.max_new_tokens, truncate, f"prompt {index + 1}")
+        kept = fit(ids, self.config, options.max_new_tokens, truncate, f"prompt {index + 1}")
+        if len(kept) < len(ids):
+            self.notices.append(f"prompt {index + 1} has {len(ids)} tokens; the last {len(kept)} of them were read")
+        return kept
 
     def _pieces(self, index: int, item: str | Ids, too_long: TooLong) -> list[list[int]]:
         """An input as sources that fit the window; none for a blank text."""
@@ -351,6 +371,10 @@ class Model:
         if self.config.encoder is None:
             text, prompt = continuation(self.tokenizer, given, tokens), self.tokenizer.decode(given)
         return Result(text, tokens, hypothesis.score, hypothesis.log_probs, hypothesis.finished, prompt=prompt)
+
+
+def _beginning(text: str) -> str:
+    return f"the text {text[:30] + '…' if len(text) > 30 else text!r}"
 
 
 def load(name_or_path: str | Path, *, precision: Literal["fp32", "bf16"] = "fp32") -> Model:

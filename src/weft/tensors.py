@@ -22,14 +22,21 @@ from weft.errors import BundleError
 STORES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """How weights may be stored, and what safetensors calls it."""
 _BITS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+MOST_HEADER = 32 << 20
+"""Bytes of a header: room for hundreds of thousands of tensors, and little enough to read from a file that lies."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor as a file holds it. kind: F32, F16 or BF16, whose `bits` are uint16."""
+    """A tensor as a file holds it. kind: F32, F16 or BF16, whose `bits` are uint16; any other is no weight, and its `bits`
+    have its shape only."""
 
     bits: np.ndarray
     kind: str
+
+    @property
+    def is_weight(self) -> bool:
+        return self.kind in _BITS
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,40 +71,59 @@ def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in _header(path)[0].items()}
 
 
-def read_file(path: Path) -> dict[str, Stored]:
-    """Every tensor, mapped from the file. Raises BundleError for damage, and for kinds that are no weights."""
+def read_file(path: Path, *, others: bool = False) -> dict[str, Stored]:
+    """Every tensor, mapped from the file. others: those of kinds that are no weights come too, without their numbers.
+
+    Raises BundleError for damage and, unless `others`, for kinds that are no weights."""
     header, start = _header(path)
     odd = [f"{name} is {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in _BITS]
-    if odd:
+    if odd and not others:
         raise BundleError(f"{path}: weights are stored as {', '.join(STORES)}, but {'; '.join(odd[:8])}")
-    if not header:
-        return {}
     data = np.memmap(path, np.uint8, "r")
-    found = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        found[name] = Stored(data[start + begin : start + end].view(_BITS[entry["dtype"]]).reshape(entry["shape"]),
-                             entry["dtype"])
-    return found
+    try:
+        return {name: _stored(data[start:], entry) for name, entry in header.items()}
+    except ValueError as error:  # more dimensions, or larger ones, than NumPy has
+        raise BundleError(f"{path} cannot be read as weights: a tensor's shape is beyond any model ({error}); the file is "
+                          f"damaged") from error
+
+
+def _stored(data: np.ndarray, entry: Mapping[str, Any]) -> Stored:
+    kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if kind not in _BITS:
+        return Stored(np.broadcast_to(np.uint8(0), shape), kind)
+    return Stored(data[begin:end].view(_BITS[kind]).reshape(shape), kind)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """The header without its metadata, and where the tensors begin. The library checks sizes and offsets first."""
     try:
-        with safe_open(path, framework="numpy"):
-            pass
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
+            if size > MOST_HEADER:
+                raise ValueError(f"its header would have {size:,} bytes, above the limit of {MOST_HEADER:,}")
+            with safe_open(path, framework="numpy"):
+                pass
+            header = json.loads(file.read(size), object_pairs_hook=_named_once)
     except (OSError, SafetensorError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read as weights: {error}") from error
+        raise BundleError(f"{path} cannot be read as weights: {error}. It is damaged, incomplete or no safetensors file; copy "
+                          f"or download it again") from error
     header.pop("__metadata__", None)
     return header, 8 + size
 
 
-def write_file(path: Path, tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Write atomically, tensor after tensor; returns the file's `bytes` and `sha256`. Raises OSError.
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError for a name that comes twice: readers would differ on which one counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"its header has {next(name for name in names if names.count(name) > 1)!r:.80} twice")
+    return found
 
+
+def write_file(path: Path, tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Write tensor after tensor; returns the file's `bytes` and `sha256`. Raises OSError.
+
+    A file that is there is replaced, not changed: it may be mapped.
     The file: the header's length in 8 bytes, the header in JSON, the tensors one after another.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -107,18 +133,13 @@ def write_file(path: Path, tensors: Mapping[str, Stored], metadata: Mapping[str,
         end += tensor.bits.nbytes
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)  # so that the tensors are aligned
-    temporary = path.with_name(f".{path.name}.tmp")
     digest = hashlib.sha256()
-    try:
-        with open(temporary, "wb") as file:
-            for part in (len(head).to_bytes(8, "little") + head, *(tensor.bits for tensor in tensors.values())):
-                content = part if isinstance(part, bytes) else np.ascontiguousarray(part).data.cast("B")
-                digest.update(content)
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as file:
+        for part in (len(head).to_bytes(8, "little") + head, *(tensor.bits for tensor in tensors.values())):
+            content = part if isinstance(part, bytes) else np.ascontiguousarray(part).data.cast("B")
+            digest.update(content)
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     return {"bytes": 8 + len(head) + end, "sha256": digest.hexdigest()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -14,24 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import toy_pairs, write_pairs
-from weft.cli import run
 
 TEXTS = ["one two.", "", "three four five."]
-
-
-@pytest.fixture(name="weft")
-def _weft(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run a command line; returns exit status, standard output, standard error."""
-
-    def call(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        try:
-            status = run([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return call
 
 
 def test_texts_and_lines_give_the_same(weft, tiny_bundle: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from weft.errors import ConfigError
 from weft.families import transformer
+from weft.spec import config as c
 from weft.spec.config import ModelConfig
 from weft.spec.parameters import count
 
@@ -54,3 +55,18 @@ def test_counts_of_the_papers_sizes() -> None:
     assert count(transformer.config(37_000, **transformer.SIZES["base"])) == 63_082_496
     two_layers = dict(transformer.SIZES["base"], layers=2)
     assert count(transformer.config(40_800, **two_layers)) == pytest.approx(36e6, rel=0.02)
+
+
+@pytest.mark.parametrize(("position", "message"), [
+    (c.RelativeBias(2, 9), "buckets must be 4 or more"),
+    (c.RelativeBias(16, 8), "max_distance must be above 0, and neither half nor a quarter of the buckets"),
+    (c.RelativeBias(16, 0), "max_distance must be above 0"),
+    (c.Rotary(dimension=2, scaling=c.DynamicScaling(2.0, 8)), "dynamic scaling needs 4 channels or more that turn, not 2"),
+    (c.Rotary(1.0), "position.base is 1.0; it must be above 1"),
+    (c.Rotary(scaling=c.Llama3Scaling(8.0, 4.0, 4.0, 8)), "high_frequency_factor must be above low_frequency_factor"),
+    (c.Sinusoidal(inclusive=True, dimension=2), "dimension must be 4 or more where the slowest channel is included"),
+])
+def test_positions_that_would_divide_by_zero(position: c.Position, message: str) -> None:
+    stack = c.TransformerStack(1, c.Attention(2), c.FeedForward(8), position=position)
+    with pytest.raises(ConfigError, match=message):
+        c.ModelConfig(10, 16, decoder=stack, embedding=c.Embedding("target"))

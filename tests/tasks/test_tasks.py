@@ -20,7 +20,7 @@ from weft.tasks.classify import classified
 from weft.tasks.complete import fit
 from weft.tasks.denoise import SENTINELS, draw_spans, replace_spans
 from weft.tasks.fill import encode_masked
-from weft.tasks.tag import WORD, encode_words, entities
+from weft.tasks.tag import WORD, encode_words, entities, tag_words
 from weft.tasks.windows import cut
 from weft.text import SPECIAL_TOKENS, Tokenizer
 
@@ -160,6 +160,36 @@ def test_entities_have_the_places_of_their_characters() -> None:
     assert [(one.label, one.text) for one in found] == [
         ("PER", "Angela Merkel"), ("LOC", "Sofia"), ("PER", "O’Neil"), ("PER", ")")]
     assert all(text[one.start : one.end] == one.text for one in found)
+
+
+class Scores:
+    """A runner that gives each text the logits of its turn."""
+
+    def __init__(self, *logits: list[list[float]]) -> None:
+        self.logits = logits
+
+    def score_all(self, rows: list[list[int]]) -> list[np.ndarray]:
+        return [np.pad(np.array(scores, np.float32), ((1, len(row) - len(scores) - 1), (0, 0)))
+                for row, scores in zip(rows, self.logits, strict=True)]
+
+
+def test_words_past_the_window_and_texts_without_words() -> None:
+    config = replace(encoder(4), head=c.TagHead(("O", "B-PER")), embedding=c.Embedding("none", "none"))
+    runner = Scores([[0.0, 2.0]], [[2.0, 0.0]])
+    found = tag_words(runner, TOKENIZER, config, [["Sofia", "visited"] * 3, [], ["visited"]])
+    assert found[1] == ([], []) and found[0][0][0] == "B-PER" and len(found[0][0]) < 6 and found[2][0] == ["O"]
+    many = [" ".join(["Sofia"] * 20)] * 2
+    tags = find_task("tag").predict(Scores([[0.0, 2.0]], [[0.0, 2.0]]), TOKENIZER, config, many)
+    assert [len(row.split()) for row in tags] == [20, 20] and tags[0].startswith("B-PER") and tags[0].endswith("O O O")
+
+
+def test_a_single_label_is_there_or_not() -> None:
+    """ELECTRA's discriminator."""
+    config = replace(encoder(), head=c.TagHead(("replaced",)), embedding=c.Embedding("none", "none"))
+    (tags, shares), = tag_words(Scores([[2.0]]), TOKENIZER, config, [["Sofia"]])
+    assert tags == ["replaced"] and shares == [pytest.approx(1 / (1 + np.exp(-2)))]
+    (tags, shares), = tag_words(Scores([[-2.0]]), TOKENIZER, config, [["Sofia"]])
+    assert tags == ["O"] and shares == [pytest.approx(1 / (1 + np.exp(-2)))]
 
 
 def test_probabilities_of_classes() -> None:

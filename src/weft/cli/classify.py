@@ -7,12 +7,14 @@ import json
 from weft.cli.flags import Parser
 from weft.cli.lines import batches, tell
 from weft.model import load
+from weft.tasks.classify import Classified
 
 _EXAMPLES = """examples:
   weft classify "a gripping, funny film"
   weft classify --model my-model --json < texts.txt
 
-A text is a line: its label, then every label with its probability, TABs between. A blank line stays blank."""
+A text is a line: its label, then every label with its probability, TABs between. A blank line stays blank;
+with --json its label is null."""
 
 
 def run(argv: list[str]) -> int:
@@ -23,19 +25,22 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--batch-lines", type=int, default=256, metavar="N", help="most lines read together (default: 256)")
     arguments = parser.parse_args(argv)
     model = load(arguments.model)
+    model.require("classify")
     for lines in batches(arguments.text, arguments.batch_lines):
         answers = iter(model.classify([line for line in lines if line.strip()]))
         for line in lines:
-            print(_line(line, next(answers), arguments.json) if line.strip() else "", flush=True)
+            answer = next(answers) if line.strip() else None
+            print(_json(line, answer) if arguments.json else _columns(answer), flush=True)
         tell(model)
     return 0
 
 
-def _line(text: str, answer: object, as_json: bool) -> str:
-    from weft.tasks.classify import Classified
+def _json(text: str, answer: Classified | None) -> str:
+    shares = {label: round(share, 6) for label, share in answer.probabilities.items()} if answer else {}
+    return json.dumps({"text": text, "label": answer.label if answer else None, "probabilities": shares}, ensure_ascii=False)
 
-    assert isinstance(answer, Classified)
-    shares = {label: round(share, 6) for label, share in answer.probabilities.items()}
-    if as_json:
-        return json.dumps({"text": text, "label": answer.label, "probabilities": shares}, ensure_ascii=False)
+
+def _columns(answer: Classified | None) -> str:
+    if answer is None:
+        return ""
     return "\t".join([answer.label, *(f"{label} {share:.4f}" for label, share in answer.probabilities.items())])

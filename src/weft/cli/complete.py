@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
     add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
     arguments = parser.parse_args(argv)
     model = load(arguments.model, precision=arguments.precision)
-    model.complete([])  # refuses, in words, a model that cannot
+    model.require("complete")
     options = given(arguments, GenerationOptions)
     chosen = model.options(**options)
     if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not arguments.json:
@@ -52,9 +52,9 @@ def run(argv: list[str]) -> int:
         else:
             results = model.generate(prompts, truncate=arguments.truncate, first=number, **options)
         number += len(results)
-        for result in results:
+        for prompt, result in zip(prompts, results, strict=True):
             for one in result.alternatives or (result,):
-                print(_json(one) if arguments.json else (one.prompt if arguments.echo else "") + one.text)
+                print(_json(prompt, one) if arguments.json else (prompt if arguments.echo else "") + one.text)
         sys.stdout.flush()
         tell(model)
     return 0
@@ -71,9 +71,11 @@ def _stream(model: Model, prompt: str, echo: bool, truncate: str, options: dict)
             sys.stdout.write(event.text)
             sys.stdout.flush()
     sys.stdout.write("\n")
+    sys.stdout.flush()
+    tell(model)
 
 
-def _json(result: Result) -> str:
-    return json.dumps({"prompt": result.prompt, "completion": result.text, "tokens": result.tokens,
+def _json(prompt: str, result: Result) -> str:
+    return json.dumps({"prompt": prompt, "completion": result.text, "tokens": result.tokens,
                        "logprobs": [round(value, 4) for value in result.logprobs], "ended": result.finished},
                       ensure_ascii=False)

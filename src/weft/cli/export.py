@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from weft.bundle import find_model, open_bundle
-from weft.cli.flags import Parser
+from weft.cli.flags import Parser, new_folder
 from weft.convert import export_bundle
-from weft.errors import UsageError
 
 _EXAMPLES = """examples:
   weft export gpt2-bundle hf-folder
@@ -21,8 +18,6 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--family", help="format to write; default: the one it was imported from")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     arguments = parser.parse_args(argv)
-    out = Path(arguments.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not arguments.overwrite:
-        raise UsageError(f"{out} is there already and not an empty folder; choose another, or --overwrite")
+    out = new_folder(arguments.out, arguments.overwrite)
     print(export_bundle(open_bundle(find_model(arguments.model)), out, arguments.family))
     return 0

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 
 from weft.cli.flags import Parser
-from weft.cli.lines import batches
+from weft.cli.lines import batches, one_line
 from weft.model import load
+from weft.tasks.fill import Candidate
 
 _EXAMPLES = """examples:
   weft fill "The capital of Bulgaria is [MASK]." --model bert-bundle
   weft fill "I [MASK] you [MASK]." --model bert-bundle --top 3 --json
 
 Each candidate is a line: probability, TAB, token. With several hidden words the number of the word, from 1, comes first;
-each is guessed with all of them hidden."""
+each is guessed with all of them hidden. A blank line stays blank."""
 
 
 def run(argv: list[str]) -> int:
@@ -27,14 +28,20 @@ def run(argv: list[str]) -> int:
     if arguments.top < 1:
         parser.error(f"--top is {arguments.top}; it must be 1 or more")
     model = load(arguments.model)
+    model.require("fill")
     for lines in batches(arguments.text, 1):
         for text in lines:
-            found = model.fill(text, arguments.top)
-            if arguments.json:
-                print(json.dumps({"text": text, "words": [[{"token": one.text, "probability": round(one.probability, 6)}
-                                                           for one in row] for row in found]}, ensure_ascii=False))
-                continue
-            for number, row in enumerate(found, 1):
-                for one in row:
-                    print("\t".join([*([str(number)] if len(found) > 1 else []), f"{one.probability:.4f}", one.text]))
+            found = model.fill(text, arguments.top) if text.strip() else []
+            print(_json(text, found) if arguments.json else _columns(found), flush=True)
     return 0
+
+
+def _json(text: str, found: list[list[Candidate]]) -> str:
+    words = [[{"token": one.text, "probability": round(one.probability, 6)} for one in row] for row in found]
+    return json.dumps({"text": text, "words": words}, ensure_ascii=False)
+
+
+def _columns(found: list[list[Candidate]]) -> str:
+    several = len(found) > 1
+    return "\n".join("\t".join([*([str(number)] if several else []), f"{one.probability:.4f}", one_line(one.text)])
+                     for number, row in enumerate(found, 1) for one in row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import types
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from weft.errors import UnknownNameError, UsageError
@@ -26,6 +27,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         raise UsageError(f"{message}. See {self.prog} --help")
+
+
+def new_folder(name: str, overwrite: bool) -> Path:
+    """A folder to write into. Raises UsageError where it holds something, unless that may be overwritten."""
+    path = Path(name)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not overwrite:
+        raise UsageError(f"{path} is there already and not an empty folder; choose another, or --overwrite")
+    return path
 
 
 def add_flags(parser: argparse.ArgumentParser, options: type, names: dict[str, tuple[str, ...]] | None = None) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from weft.cli.flags import Parser
+from weft.cli.flags import Parser, new_folder
 from weft.convert import import_checkpoint
-from weft.errors import UsageError
 from weft.spec.parameters import count
 
 _EXAMPLES = """examples:
@@ -26,9 +23,7 @@ def run(argv: list[str]) -> int:
                         help="keys of config.json that Weft does not know and that you know to be harmless")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     arguments = parser.parse_args(argv)
-    out = Path(arguments.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not arguments.overwrite:
-        raise UsageError(f"{out} is there already and not an empty folder; choose another, or --overwrite")
+    out = new_folder(arguments.out, arguments.overwrite)
     done = import_checkpoint(arguments.source, out, ignore_keys=arguments.ignore_keys)
     print(f"{done.path}: {done.family}, {done.config.kind}, {count(done.config):,} parameters, window "
           f"{done.config.window.target if done.config.decoder else done.config.window.source}")

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from weft.cli.flags import Parser
-from weft.cli.lines import batches, one_line
+from weft.cli.lines import batches, one_line, tell
 from weft.model import load
 
 _EXAMPLES = """examples:
@@ -25,6 +25,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--batch-lines", type=int, default=256, metavar="N", help="most lines read together (default: 256)")
     arguments = parser.parse_args(argv)
     model, number = load(arguments.model), 0
+    model.require("tag")
     for lines in batches(arguments.text, arguments.batch_lines):
         for text, found in zip(lines, model.tag(lines), strict=True):
             number += 1
@@ -33,4 +34,5 @@ def run(argv: list[str]) -> int:
             for one in () if arguments.json else found:
                 columns = [one.label, one_line(one.text), str(one.start), str(one.end), f"{one.probability:.4f}"]
                 print("\t".join(columns if len(arguments.text) == 1 else [str(number), *columns]), flush=True)
+        tell(model)
     return 0

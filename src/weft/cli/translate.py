@@ -34,6 +34,7 @@ def run(argv: list[str]) -> int:
     add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
     arguments = parser.parse_args(argv)
     model = load(arguments.model, precision=arguments.precision)
+    model.require("translate")
     options = given(arguments, GenerationOptions)
     chosen = model.options(**options)  # refuse what cannot be before the first line is read
     with progress("translating", bool(arguments.text)) as bar:

@@ -54,6 +54,8 @@ def find_family(model_type: str) -> tuple[str, Family]:
     known: dict[str, tuple[str, Family]] = {}
     for name, module in families():
         known |= dict.fromkeys(module.MODEL_TYPES, (name, module))
+    text_part = f"{model_type}_text"
     if model_type not in known:
-        raise UnknownNameError("model_type", model_type, known)
+        raise UnknownNameError("model_type", model_type, known, f" It reads more than text; its text-only part, "
+                               f"{text_part!r}, is what Weft reads." if text_part in known else "")
     return known[model_type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,34 +27,70 @@ HARMLESS = frozenset("""
 """Keys that change nothing of what a model computes from given ids, or only how it is trained or searched."""
 
 
+MOST_LABELS = 1_000_000
+_KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
+    bool: ("true or false", (bool,)), int: ("a whole number", (int,)), float: ("a number", (int, float)),
+    str: ("a text", (str,)), list: ("a list", (list,)), dict: ("a table", (dict,))}
+"""What a value must be, in words and in types, where the default is of that type."""
+
+
+def _check_kind(key: str, value: Any, default: Any, least: int) -> None:
+    """Raises ConfigError where a value is of another kind than the default, or out of any range."""
+    place = f"the checkpoint's config.json has {key} = {value!r:.60}"
+    words, types = _KINDS.get(type(default), ("", (object,)))
+    if not isinstance(value, types) or (isinstance(value, bool) and types in ((int,), (int, float))):
+        raise ConfigError(f"{place}; it must be {words}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{place}; it must be a finite number")
+    most = c.MOST_LAYERS if key.endswith(("layer", "layers")) else c.MOST
+    if types == (int,) and isinstance(value, int) and not least <= value <= most:
+        raise ConfigError(f"{place}; it must be {least} to {most:,}")
+
+
 class ForeignConfig:
     """A foreign config.json that is read key by key, so that what nobody has read can be refused by name."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = dict(values)
+        self.defaults: dict[str, Any] = {}
         self.used: set[str] = set()
+        self.latest = ""
+        """The key read last: where something goes wrong, it is the likeliest cause."""
 
     def assume(self, defaults: Mapping[str, Any]) -> None:
         """What the family's own config class takes for keys that are absent. A key that is null stays so."""
+        self.defaults = dict(defaults)
         self.values = {**defaults, **self.values}
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value; `default` where it is absent or null."""
+    def get(self, key: str, default: Any = None, *, least: int = 1) -> Any:
+        """The value; `default` where it is absent or null.
+
+        Raises ConfigError where it is of another kind than `default`, or a whole number below `least`.
+        """
+        value = self.any(key)
+        if value is None:
+            return default
+        _check_kind(key, value, self.defaults.get(key) if default is None else default, least)
+        return value
+
+    def any(self, key: str) -> Any:
+        """The value, of whatever kind; None where it is absent or null."""
         self.used.add(key)
-        value = self.values.get(key)
-        return default if value is None else value
+        self.latest = key
+        return self.values.get(key)
 
     def need(self, key: str) -> Any:
         """The value. Raises ConfigError where it is absent."""
-        if self.get(key) is None:
+        value = self.get(key)
+        if value is None:
             raise ConfigError(f"the checkpoint's config.json lacks {key}")
-        return self.values[key]
+        return value
 
     def expect(self, key: str, *allowed: Any) -> None:
         """The value is absent or one of `allowed`; anything else is a behaviour that Weft does not have."""
-        value = self.get(key, allowed[0])
-        if value not in allowed:
-            raise ConfigError(f"the checkpoint's config.json has {key} = {value!r}, which Weft does not do; it does "
+        value = self.any(key)
+        if value is not None and value not in allowed:
+            raise ConfigError(f"the checkpoint's config.json has {key} = {value!r:.60}, which Weft does not do; it does "
                               f"{' or '.join(map(repr, allowed))}")
 
     def refuse_unread(self, ignored: Iterable[str] = ()) -> None:
@@ -79,9 +116,9 @@ class ForeignConfig:
         """Ids from the usual keys, with the family's defaults. Of several ends the first is taken; those outside the
         vocabulary count as absent."""
         def known(key: str, default: int | None) -> int | None:
-            value = self.get(key, default)
+            value = default if self.any(key) is None else self.any(key)
             value = value[0] if isinstance(value, list) and value else value
-            return value if isinstance(value, int) and 0 <= value < vocabulary else None
+            return value if type(value) is int and 0 <= value < vocabulary else None
 
         ends, begins = known("eos_token_id", eos), known("bos_token_id", bos)
         last = ends if ends is not None else begins if begins is not None else vocabulary - 1
@@ -98,6 +135,8 @@ class ForeignConfig:
         """Names of the classes, in the order of their logits."""
         names = self.get("id2label", {})
         count = self.get("num_labels", len(names) or 2)
+        if count > MOST_LABELS:
+            raise ConfigError(f"the checkpoint's config.json has num_labels = {count:,}; Weft reads at most {MOST_LABELS:,}")
         return tuple(str(names.get(str(i), names.get(i, f"LABEL_{i}"))) for i in range(count))
 
 

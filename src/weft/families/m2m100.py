@@ -29,7 +29,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     vocabulary, width = foreign.get("vocab_size", 128112), foreign.get("d_model", 1024)
-    position = c.Sinusoidal(layout="halves", inclusive=True, offset=foreign.get("pad_token_id", 1) + 1,
+    position = c.Sinusoidal(layout="halves", inclusive=True, offset=foreign.get("pad_token_id", 1, least=0) + 1,
                             dimension=width - 1 if width % 2 else None)
     stack = replace(bart.STACK, placement="pre", position=position, embedding_norm=False, final_norm=True)
     return read_with(foreign, stack, vocabulary, SPECIAL, bias=False, activation="relu", scaled=True)

@@ -34,7 +34,7 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     vocabulary = foreign.get("vocab_size", 58101)
     foreign.expect("decoder_vocab_size", vocabulary)
     tied = "all" if foreign.get("share_encoder_decoder_embeddings", True) else "target"
-    pad = foreign.get("pad_token_id", 58100)
+    pad = foreign.get("pad_token_id", 58100, least=0)
     return read_with(foreign, STACK, vocabulary, {"pad": 58100, "eos": 0, "start": pad}, tied=tied)
 
 

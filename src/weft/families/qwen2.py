@@ -46,7 +46,7 @@ def read_windows(foreign: ForeignConfig, config: c.ModelConfig) -> c.ModelConfig
     """The config with layers that see a window only, as Qwen 2 and 3 say it."""
     stack = config.decoder
     assert isinstance(stack, c.TransformerStack)
-    used, window, first = (foreign.get(key) for key in ("use_sliding_window", "sliding_window", "max_window_layers"))
+    used, window, first = (foreign.get(key, least=0) for key in ("use_sliding_window", "sliding_window", "max_window_layers"))
     window = window if used else None
     default = ["sliding_attention" if window is not None and layer >= first else "full_attention"
                for layer in range(stack.layers)]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from weft.errors import UnknownNameError
+from weft.errors import ConfigError, UnknownNameError
 from weft.families.foreign import ForeignConfig
 from weft.spec import config as c
 
@@ -18,32 +18,50 @@ def read_rotary(foreign: ForeignConfig, head_size: int, window: int, *, base: fl
     share: default of `partial_rotary_factor`. window: max_position_embeddings."""
     newer = foreign.get("rope_parameters", {}) if values is None else values
     scaling = dict(foreign.get("rope_scaling", {}) if values is None else {}) | dict(newer)
-    kind = scaling.pop("rope_type", scaling.pop("type", "default"))
+    kind = str(scaling.pop("rope_type", scaling.pop("type", "default")))
     scaling.pop("type", None)
-    theta = scaling.pop("rope_theta", None)
-    base = float(theta if theta is not None else foreign.get("rope_theta", base) if values is None else base)
-    part = scaling.pop("partial_rotary_factor", None)
-    part = float(part if part is not None else foreign.get("partial_rotary_factor", share))
+    theta = _number(scaling, "rope_theta")
+    base = theta if theta is not None else float(foreign.get("rope_theta", base)) if values is None else base
+    part = _number(scaling, "partial_rotary_factor")
+    part = part if part is not None else float(foreign.get("partial_rotary_factor", share))
     turned = int(head_size * part)
     return c.Rotary(base, None if turned == head_size else turned, _read_scaling(kind, scaling, window))
 
 
+def _number(values: Mapping[str, Any], key: str, default: float | None = None) -> Any:
+    """A number above 0; `default` where it is absent or null. Raises ConfigError."""
+    value = values.get(key)
+    if value is None:
+        return default
+    if type(value) not in (int, float) or not 0 < value < c.MOST**2:
+        raise ConfigError(f"the checkpoint's config.json has rotary positions with {key} = {value!r:.60}; it must be a number "
+                          f"above 0")
+    return float(value)
+
+
 def _read_scaling(kind: str, values: dict[str, Any], window: int) -> c.RotaryScaling | None:
-    original = int(values.get("original_max_position_embeddings") or window)
     if kind == "default":
         return None
+    if kind not in KINDS:
+        raise UnknownNameError("kind of rotary scaling", kind, ("default", *KINDS))
+    lacking = [key for key in KINDS[kind] if values.get(key) is None]
+    if lacking:
+        raise ConfigError(f"the checkpoint's config.json has rotary positions of type {kind!r} without {', '.join(lacking)}")
+    factor, original = _number(values, "factor"), int(_number(values, "original_max_position_embeddings", window))
     if kind == "linear":
-        return c.LinearScaling(float(values["factor"]))
+        return c.LinearScaling(factor)
     if kind == "dynamic":
-        return c.DynamicScaling(float(values["factor"]), window)
+        return c.DynamicScaling(factor, window)
     if kind == "llama3":
-        return c.Llama3Scaling(float(values["factor"]), float(values["low_freq_factor"]), float(values["high_freq_factor"]),
-                               original)
-    if kind == "yarn":
-        factor = float(values.get("factor") or window / original)
-        return c.YarnScaling(factor, original, _yarn_attention(factor, values), float(values.get("beta_fast") or 32),
-                             float(values.get("beta_slow") or 1), bool(values.get("truncate", True)))
-    raise UnknownNameError("kind of rotary scaling", kind, ("default", "linear", "dynamic", "llama3", "yarn"))
+        return c.Llama3Scaling(factor, _number(values, "low_freq_factor"), _number(values, "high_freq_factor"), original)
+    factor = window / original if factor is None else factor
+    return c.YarnScaling(factor, original, _yarn_attention(factor, values), _number(values, "beta_fast", 32.0),
+                         _number(values, "beta_slow", 1.0), bool(values.get("truncate", True)))
+
+
+KINDS: dict[str, tuple[str, ...]] = {"linear": ("factor",), "dynamic": ("factor",),
+                                     "llama3": ("factor", "low_freq_factor", "high_freq_factor"), "yarn": ()}
+"""Kinds of scaling, and the keys that each needs."""
 
 
 def _yarn_attention(factor: float, values: Mapping[str, Any]) -> float:
@@ -52,9 +70,9 @@ def _yarn_attention(factor: float, values: Mapping[str, Any]) -> float:
         return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
     if values.get("attention_factor") is not None:
-        return float(values["attention_factor"])
+        return _number(values, "attention_factor")
     if values.get("mscale") and values.get("mscale_all_dim"):
-        return scale(values["mscale"]) / scale(values["mscale_all_dim"])
+        return scale(_number(values, "mscale")) / scale(_number(values, "mscale_all_dim"))
     return scale(1.0)
 
 

@@ -294,6 +294,9 @@ class RecurrentStack:
 
 
 Stack = TransformerStack | RecurrentStack
+MOST_LAYERS = 2000
+MOST = 2**31 - 1
+"""The largest size of anything; what is above it is a mistake, and would exhaust memory before anyone said so."""
 
 # ---------------------------------------------------------------- the whole
 
@@ -478,6 +481,8 @@ def _range_problems(config: ModelConfig) -> list[str]:
         (config.vocabulary >= 1, f"vocabulary is {config.vocabulary}; it must be 1 or more"),
         (config.width >= 1, f"width is {config.width}; it must be 1 or more"),
         (config.window.source >= 1 and config.window.target >= 1, "window must be 1 or more positions"),
+        (max(config.vocabulary, config.width, config.embedding_size, config.window.source, config.window.target) <= MOST,
+         f"vocabulary, width and window must be at most {MOST:,}"),
         (all(0 <= token < config.vocabulary for token in ids),
          f"a special token id is not below the vocabulary of {config.vocabulary}"),
         (config.encoder is not None or config.decoder is not None, "a model needs an encoder or a decoder"),
@@ -509,18 +514,35 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
     position, width = stack.position, config.embedding_size
     turned = (position.dimension or config.head_size(attention)) if isinstance(position, Rotary) else 0
     checks = [
-        (stack.layers >= 0, f"{name}.layers is {stack.layers}; it must be 0 or more"),
-        (attention.heads >= 1, f"{name}.attention.heads is {attention.heads}; it must be 1 or more"),
+        (0 <= stack.layers <= MOST_LAYERS, f"{name}.layers is {stack.layers}; it must be 0 to {MOST_LAYERS:,}"),
+        (1 <= stack.feed_forward.size <= MOST,
+         f"{name}.feed_forward.size is {stack.feed_forward.size}; it must be 1 to {MOST:,}"),
+        (1 <= attention.heads <= MOST, f"{name}.attention.heads is {attention.heads}; it must be 1 to {MOST:,}"),
+        (1 <= key_value_heads(attention) <= MOST and (size is None or 1 <= size <= MOST),
+         f"{name}.attention.key_value_heads and head_size must be 1 to {MOST:,}"),
+        (attention.window is None or attention.window >= 1,
+         f"{name}.attention.window is {attention.window}; it must be 1 or more"),
         (size is not None or config.width % max(attention.heads, 1) == 0,
          f"width {config.width} is no multiple of {name}.attention.heads {attention.heads}; set head_size"),
-        (attention.heads % key_value_heads(attention) == 0,
+        (attention.heads % max(key_value_heads(attention), 1) == 0,
          f"{name}.attention.heads {attention.heads} is no multiple of key_value_heads {key_value_heads(attention)}"),
         (not (isinstance(position, Sinusoidal) and (position.dimension or width) > width),
          f"{name}.position.dimension is above the width {config.width}"),
         (not (isinstance(position, Sinusoidal) and (position.dimension or width) % 2),
          f"{name}.position.dimension must be even (set it if the width {width} is odd)"),
+        (not (isinstance(position, Sinusoidal) and position.inclusive and (position.dimension or width) < 4),
+         f"{name}.position.dimension must be 4 or more where the slowest channel is included"),
+        (not (isinstance(position, Rotary) and isinstance(position.scaling, DynamicScaling) and turned < 4),
+         f"{name}: dynamic scaling needs 4 channels or more that turn, not {turned}"),
+        (not isinstance(position, RelativeBias) or position.buckets >= 4,
+         f"{name}.position.buckets must be 4 or more"),
+        (not (isinstance(position, RelativeBias)
+              and (position.max_distance < 1 or position.max_distance in (position.buckets // 2, position.buckets // 4))),
+         f"{name}.position.max_distance must be above 0, and neither half nor a quarter of the buckets: from there to it, "
+         f"buckets grow by logarithm"),
         (not (isinstance(position, Rotary) and turned % 2),
          f"{name}: rotary positions turn an even number of channels, not {turned}"),
+        *_rotary_checks(f"{name}.position", position), *_rotary_checks(f"{name}.local_position", stack.local_position),
         (not (isinstance(position, Rotary) and turned > config.head_size(attention)),
          f"{name}.position.dimension is {turned}; a head has {config.head_size(attention)} channels"),
         (stack.residual == "sequential" or stack.placement == "pre",
@@ -532,6 +554,22 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
          f"{name}.local_position needs rotary positions in the other layers too"),
     ]
     return [message for good, message in checks if not good]
+
+
+def _rotary_checks(name: str, position: Position | None) -> list[tuple[bool, str]]:
+    if not isinstance(position, Rotary):
+        return []
+    scaling = position.scaling
+    return [
+        (position.base > 1, f"{name}.base is {position.base}; it must be above 1"),
+        (position.dimension is None or position.dimension >= 2,
+         f"{name}.dimension is {position.dimension}; it must be 2 or more"),
+        (scaling is None or scaling.factor > 0, f"{name}.scaling.factor must be above 0"),
+        (not isinstance(scaling, (DynamicScaling, Llama3Scaling, YarnScaling)) or scaling.original >= 1,
+         f"{name}.scaling.original must be 1 or more"),
+        (not isinstance(scaling, Llama3Scaling) or scaling.high_frequency_factor > scaling.low_frequency_factor > 0,
+         f"{name}.scaling.high_frequency_factor must be above low_frequency_factor, and that above 0"),
+    ]
 
 
 def _recurrent_problems(config: ModelConfig, name: str, stack: RecurrentStack) -> list[str]:

@@ -89,8 +89,13 @@ def fill(runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, text: str, to
     shares = np.exp(logits - logits.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
     best = np.argsort(-shares, 1, kind="stable")[:, :top]
-    return [[Candidate(tokenizer.decode([int(token)]).strip(), int(token), float(row[token])) for token in tokens]
+    return [[Candidate(_spelled(tokenizer, int(token)), int(token), float(row[token])) for token in tokens]
             for row, tokens in zip(shares, best, strict=True)]
+
+
+def _spelled(tokenizer: Tokenizer, token: int) -> str:
+    """What a token adds to a text; the name of one that adds nothing, such as </s>."""
+    return tokenizer.decode([token]).strip() or tokenizer.tokens([token])[0]
 
 
 TASK = Fill()

@@ -68,7 +68,9 @@ class Tag(Task):
         return Encoded(Ragged(sources), Ragged(targets))
 
     def predict(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, inputs: Sequence[str]) -> list[str]:
-        return [" ".join(tags) for tags, _ in tag_words(runner, tokenizer, config, [text.split(" ") for text in inputs])]
+        words = [text.split(" ") for text in inputs]
+        tagged = tag_words(runner, tokenizer, config, words)
+        return [" ".join([*tags, *["O"] * (len(row) - len(tags))]) for row, (tags, _) in zip(words, tagged, strict=True)]
 
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         return [entity_f1(predictions, references, confidence=confidence)]
@@ -85,21 +87,23 @@ def encode_words(tokenizer: Tokenizer, words: Sequence[str], special: c.SpecialT
 
 def tag_words(runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, sentences: Sequence[Sequence[str]]
               ) -> list[tuple[list[str], list[float]]]:
-    """Tags of the words of each sentence, with their probabilities. Words past the window are O."""
+    """Tags of the words of each sentence, with their probabilities. Words past the window get none."""
     assert isinstance(config.head, c.TagHead)
+    labels, limit = config.head.labels, config.window.source
     encoded = [encode_words(tokenizer, words, config.special) for words in sentences]
-    limit = config.window.source
-    found = []
-    for logits, (_, firsts) in zip(runner.score_all([ids[:limit] for ids, _ in encoded]), encoded, strict=True):
-        seen = [at for at in firsts if at < limit]
-        rows = logits[seen].astype(np.float64)
-        shares = np.exp(rows - rows.max(1, keepdims=True, initial=-np.inf))
-        shares /= shares.sum(1, keepdims=True)
-        best = shares.argmax(1) if len(seen) else np.array([], int)
-        missing = len(firsts) - len(seen)
-        found.append(([config.head.labels[i] for i in best] + ["O"] * missing,
-                      [float(shares[row, i]) for row, i in enumerate(best)] + [0.0] * missing))
-    return found
+    read = [(ids[:limit], [at for at in firsts if at < limit]) for ids, firsts in encoded]
+    scored = iter(runner.score_all([ids for ids, firsts in read if firsts]))
+    return [_best(next(scored)[firsts].astype(np.float64), labels) if firsts else ([], []) for _, firsts in read]
+
+
+def _best(logits: np.ndarray, labels: Sequence[str]) -> tuple[list[str], list[float]]:
+    """logits [words, labels] -> the likeliest label of each word, and its probability. A single label is there or not (O)."""
+    if len(labels) == 1:
+        shares = 1.0 / (1.0 + np.exp(-logits[:, 0]))
+        return ([labels[0] if share > 0.5 else "O" for share in shares], [float(max(share, 1.0 - share)) for share in shares])
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    return [labels[index] for index in shares.argmax(1)], shares.max(1).tolist()
 
 
 def entities(text: str, words: Sequence[tuple[int, int]], tags: Sequence[str], probabilities: Sequence[float]) -> list[Entity]:

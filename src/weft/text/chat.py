@@ -67,7 +67,8 @@ def special_texts(special: SpecialTokens, tokenizer: Tokenizer) -> dict[str, str
     """Role -> token, of those that a model has, as its templates and transformers name them."""
     roles = {"bos_token": special.bos, "eos_token": special.eos, "pad_token": special.pad, "unk_token": special.unk,
              "mask_token": special.mask}
-    return {role: tokenizer.tokens([token])[0] for role, token in roles.items() if token is not None}
+    named = {role: tokenizer.tokens([token])[0] for role, token in roles.items() if token is not None}
+    return {role: text for role, text in named.items() if text}  # an id that only the embedding has is no token
 
 
 def _order(template: str, variables: Mapping[str, Any]) -> bytes:

@@ -134,11 +134,10 @@ def _around(settings: Settings, files: Files) -> tuple[list[str], list[str]]:
     return [roles["bos_token"]] if begins else [], [roles["eos_token"]] if ends else []
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, special: dict[str, str], window: int) -> None:
+def tokenizer_files(tokenizer: Tokenizer, special: dict[str, str], window: int) -> dict[str, str]:
     """tokenizer.json and the tokenizer_config.json that makes transformers use it. special: role -> token."""
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window, **special}
-    tokenizer.save(folder / "tokenizer.json")
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False), "utf-8")
+    return {"tokenizer.json": tokenizer.to_json(), "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False)}
 
 
 def read_chat_template(folder: Path, special: dict[str, str]) -> str | None:

@@ -91,6 +91,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return self.vocabulary_size
 
+    @property
+    def rows(self) -> int:
+        """Rows that an embedding needs: the largest id and one more; ids may leave gaps."""
+        return max(self._hf.get_vocab().values(), default=-1) + 1
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text, no special ones added but for one of `openings`. Raises TokenizerError for a lone surrogate."""
         opening = self.opening(text)

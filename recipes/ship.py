@@ -42,6 +42,12 @@ def scores(model: weft.Model, path: Path, source: int, target: int) -> list[Scor
     return task.scores(model.translate(list(sources)), list(references), confidence=True)
 
 
+def seconds(run: Path) -> float:
+    """How long the run took."""
+    lines = (run / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
+    return max((json.loads(line).get("seconds", 0.0) for line in lines), default=0.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="bundle that weft train wrote, with its run/ folder")
@@ -57,8 +63,8 @@ def main() -> None:
                                  for key, value in record["resolved"].items()})
 
     def save(metrics: dict[str, object]) -> None:
-        card = bundle_card(bundle.config, options, metrics, name=arguments.out.name,
-                           seconds=60 * (options.minutes or 0), step=finished["step"], bytes_each=2)
+        card = bundle_card(bundle.config, options, metrics, name=arguments.out.name, seconds=seconds(arguments.run),
+                           step=finished["step"], bytes_each=2)
         save_bundle(arguments.out, bundle.config, bundle.weights(), bundle.tokenizer_json, bundle.generation, card,
                     task=bundle.task, store="float16")
 

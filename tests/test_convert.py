@@ -322,6 +322,14 @@ def test_defaults_come_along(gpt2: Path, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- folders and the hub
 
 
+def test_decoding_that_weft_does_not_do_is_named(gpt2: Path, tmp_path: Path) -> None:
+    (gpt2 / "generation_config.json").write_text(json.dumps(
+        {"forced_bos_token_id": 0, "no_repeat_ngram_size": 3, "repetition_penalty": 1.0, "bad_words_ids": None}))
+    named = dict(import_checkpoint(gpt2, tmp_path / "bundle").dropped)
+    assert {"forced_bos_token_id", "no_repeat_ngram_size"} <= set(named) and "repetition_penalty" not in named
+    assert "generation_config.json has 3, which Weft's decoding does not do" in named["no_repeat_ngram_size"]
+
+
 def test_what_is_no_checkpoint(tmp_path: Path, gpt2: Path) -> None:
     for source, message in ((tmp_path, "is no Hugging Face checkpoint: it lacks config.json"),
                             (gpt2 / "config.json", "is a file; a Hugging Face checkpoint is a folder"),

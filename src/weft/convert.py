@@ -64,6 +64,7 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     tokenizer = read_tokenizer(folder)
     config = _with_tokenizer(folder, config, tokenizer)
     tensors, dropped = read_weights(folder, family, config)
+    dropped += passed_over(folder)
     task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
     card = imported_card(config, family=name, source=Path(str(source)).name, task=task,
                          size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped)
@@ -166,6 +167,27 @@ def _generation(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} (num_beams, length_penalty): {error}") from error
     several = {"length_penalty": options.length_penalty, "length_formula": "average"} if options.beams > 1 else {}
     return {"beams": options.beams} | several
+
+
+PASSED_OVER = ("forced_bos_token_id", "forced_eos_token_id", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens",
+               "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "repetition_penalty", "num_beam_groups",
+               "diversity_penalty")
+"""Keys of decoding, in generation_config.json or config.json, that change what transformers generates and that Weft does
+not do."""
+NEUTRAL: tuple[Any, ...] = (0, 1, [])
+"""Their values that change nothing; of a forced token every id counts."""
+
+
+def passed_over(folder: Path) -> list[tuple[str, str]]:
+    """(key, reason) of each of PASSED_OVER that is set, for the card and whoever imports."""
+    found = {}
+    for name in ("config.json", "generation_config.json"):
+        values = read_json(folder / name) if (folder / name).is_file() else {}
+        for key in PASSED_OVER if isinstance(values, dict) else ():
+            value = values.get(key)
+            if value is not None and (key.endswith("_token_id") or value not in NEUTRAL):
+                found[key] = f"{name} has {value!r:.60}, which Weft's decoding does not do: it may generate other text"
+    return list(found.items())
 
 
 def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[dict[str, Stored], list[tuple[str, str]]]:

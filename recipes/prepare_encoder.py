@@ -5,7 +5,8 @@
 DATA is a folder with sentiment/, ner/, lm/ and translation/ as recipes name them. Writes corpus/text.jsonl (a sentence or
 passage a line; nothing of any test or validation set) and corpus/ner.{train,val,test}.bio. Of WikiGold and the Broad
 Twitter Corpus every tenth sentence is for testing and the one after it for validation; WNUT17's training part, its six
-labels mapped to four, is for training only. corpus/reviews.tsv holds passages of long film reviews, each with the label
+labels mapped to four, is for training only. corpus/sentiment.{train,val,test}.tsv are rt_polarity's parts with words for
+labels. corpus/reviews.tsv holds passages of long film reviews, each with the label
 of its whole review: noisy, and many.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +22,7 @@ from weft.data import read_pairs, read_tagged, read_texts
 
 LABELS = {"person": "PER", "location": "LOC", "corporation": "ORG", "group": "ORG", "product": "MISC",
           "creative-work": "MISC"}
+NAMES = {"0": "negative", "1": "positive"}
 Example = tuple[str, str]
 
 
@@ -81,11 +82,13 @@ def main() -> None:
         rows = ("\n".join(map("\t".join, zip(words.split(), tags.split(), strict=True))) for words, tags in examples)
         (out / f"ner.{part}.bio").write_text("\n\n".join(rows) + "\n", "utf-8")
         print(f"ner.{part}.bio: {len(examples):,} sentences")
-    labelled = [f"{label}\t{' '.join(part.split())}" for label, text in reviews(data)
+    for part in ("train", "val", "test"):
+        rows = read_pairs(data / "sentiment" / f"rt_polarity.{part}.tsv", 1, 0)
+        (out / f"sentiment.{part}.tsv").write_text("".join(f"{NAMES[label]}\t{text}\n" for text, label in rows), "utf-8")
+    labelled = [f"{NAMES[str(label)]}\t{' '.join(part.split())}" for label, text in reviews(data)
                 for part in passages(text.replace("\n", "\n\n"), 250)]
     (out / "reviews.tsv").write_text("\n".join(labelled) + "\n", "utf-8")
     print(f"reviews.tsv: {len(labelled):,} passages")
-    shutil.copy(data / "sentiment" / "rt_polarity.val.tsv", out)  # what their training is validated on
     lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts(data, tagged["train"])]
     (out / "text.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     print(f"text.jsonl: {len(lines):,} texts, {sum(map(len, lines)) / 1e6:.1f} MB")

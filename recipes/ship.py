@@ -1,8 +1,8 @@
 """Make a trained bundle ready to ship: half the size, with its scores on held-out test sets in the card.
 
     python recipes/ship.py runs/fr-en models/fr-en --data DATA/translation
-    python recipes/ship.py runs/sentiment models/sentiment --data DATA/sentiment
-    python recipes/ship.py runs/ner models/ner --data corpus          (of recipes/prepare_encoder.py)
+    python recipes/ship.py runs/sentiment models/sentiment --data corpus    (of recipes/prepare_encoder.py)
+    python recipes/ship.py runs/ner models/ner --data corpus
     python recipes/ship.py runs/shakespeare models/shakespeare --data DATA/lm
 
 The name of the model's folder says what it is tested on.
@@ -24,7 +24,7 @@ TATOEBA, FLORES = "tatoeba.en-fr.test.tsv.gz", "flores-dev.en-fr.tsv"
 TESTS: dict[str, dict[str, tuple[str, int, int]]] = {
     "fr-en": {"tatoeba.test": (TATOEBA, 1, 0), "flores-dev": (FLORES, 1, 0)},
     "en-fr": {"tatoeba.test": (TATOEBA, 0, 1), "flores-dev": (FLORES, 0, 1)},
-    "sentiment": {"rt_polarity.test": ("rt_polarity.test.tsv", 1, 0)},
+    "sentiment": {"rt_polarity.test": ("sentiment.test.tsv", 1, 0)},
     "ner": {"WikiGold and BTC, every tenth sentence": ("ner.test.bio", 0, 1)},
     "shakespeare": {"last tenth of tinyshakespeare": ("tinyshakespeare.txt", 0, 1)},
 }

@@ -43,3 +43,31 @@ def test_neighbours_and_beams_change_nothing() -> None:
         together = model.translate(texts, beams=beams)
         assert together == [model.translate(text, beams=beams) for text in texts]
         assert together[::-1] == model.translate(texts[::-1], beams=beams)
+
+
+@pytest.mark.parametrize(("name", "parts"), [
+    ("sentiment", ("rt_polarity.test, accuracy", "CC-BY 4.0")),
+    ("ner", ("entity F1", "seqeval", "WikiGold", "CC-BY 4.0")),
+    ("shakespeare", ("bits per character", "public domain")),
+])
+def test_small_models_carry_their_cards(name: str, parts: tuple[str, ...]) -> None:
+    folder = shipped_models()[name]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12 << 20
+    card = weft.load(name).bundle.card
+    assert all(part in card for part in (*parts, "## Limits of use", "learning_rate"))
+
+
+def test_sentiment_and_names() -> None:
+    gripping, dull = weft.load("sentiment").classify(["a gripping, funny film", "a dull, tedious mess"])
+    assert (gripping.label, dull.label) == ("positive", "negative")
+    found = weft.load("ner").tag("Angela Merkel visited Sofia.")
+    assert [(one.label, one.text, one.start, one.end) for one in found] == [
+        ("PER", "Angela Merkel", 0, 13), ("LOC", "Sofia", 22, 27)]
+
+
+def test_shakespeare_goes_on() -> None:
+    model = weft.load("shakespeare")
+    result = model.complete("ROMEO:", max_new_tokens=40)
+    assert result.prompt == "ROMEO:" and result.text.strip()
+    drawn = [model.complete("ROMEO:", max_new_tokens=20, sample=True, seed=seed).text for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]

@@ -68,6 +68,15 @@ def test_tag(files: dict[str, str], tmp_path: Path) -> None:
     assert found[1] == []
 
 
+def test_tagging_without_seqeval_goes_by_the_loss(files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                  ) -> None:
+    monkeypatch.setattr("weft.tasks.tag.find_spec", lambda name: None)
+    started, *_, end = weft.train(t.TrainingOptions(**(SMALL | {"data": (files["tag"],), "out": str(tmp_path / "o"),
+                                                               "task": "tag", "steps": 2})))
+    assert any("pip install 'weft[eval]'" in note for note in started.notes)
+    assert end.best_score is None and end.best_loss is not None
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_complete(files: dict[str, str], tmp_path: Path, family: str) -> None:
     finished(data=(files["text"],), out=str(tmp_path / "o"), task="complete", family=family, steps=200, context=24)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,9 @@ class Tag(Task):
         words = [text.split(" ") for text in inputs]
         tagged = tag_words(runner, tokenizer, config, words)
         return [" ".join([*tags, *["O"] * (len(row) - len(tags))]) for row, (tags, _) in zip(words, tagged, strict=True)]
+
+    def missing(self) -> str:
+        return "" if find_spec("seqeval") else "entity F1 needs the package seqeval: pip install 'weft[eval]'"
 
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         return [entity_f1(predictions, references, confidence=confidence)]

@@ -112,6 +112,10 @@ class Task:
         outputs = self.predict(runner, tokenizer, config, [given for given, _ in examples])
         return self.scores(outputs, [wanted for _, wanted in examples], confidence)
 
+    def missing(self) -> str:
+        """Why there are no scores: a package that is not installed; else nothing."""
+        return ""
+
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         """Default metrics, the first of them the one that training logs."""
         return []

@@ -90,6 +90,9 @@ def _begin(folder: Path, asked: TrainingOptions, pairs: list[Example], validatio
     options = replace(options, precision=plan.choose_precision() if options.precision == "auto" else options.precision,
                       threads=options.threads or torch.get_num_threads())
     config = _config(options, task, tokenizer, task.head(pairs), beginning)
+    if options.validation_examples and task.missing():
+        notes.append(f"validation goes by the loss alone: {task.missing()}")
+        options = replace(options, validation_examples=0)
     if options.accumulate is None:
         options = replace(options, accumulate=plan.accumulation(config, options, plan.available_memory()))
     record = {"asked": _comparable(asked), "resolved": dataclasses.asdict(options), "config": config.to_dict(),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import toy_pairs
 from weft import __version__
-from weft.bundle import find_model, open_bundle, save_bundle
+from weft.bundle import find_model, open_bundle, save_bundle, shipped_models
 from weft.errors import BundleError, ConfigError, FingerprintError, WeftError
 from weft.text import Tokenizer
 
@@ -205,3 +205,11 @@ def test_bad_defaults_name_their_file(bundle: Path, text: str, message: str) -> 
     (bundle / "generation.json").write_text(text)
     found = refused(bundle, ConfigError)
     assert "generation.json: " in found and message in found
+
+
+def test_a_folder_that_is_no_bundle_does_not_hide_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fr-en").mkdir()
+    assert find_model("fr-en") == shipped_models()["fr-en"]
+    (tmp_path / "fr-en" / "manifest.json").write_text("{}")
+    assert find_model("fr-en") == Path("fr-en")

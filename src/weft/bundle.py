@@ -174,9 +174,9 @@ def open_bundle(folder: str | Path) -> Bundle:
 
 def find_model(name: str) -> Path:
     """A folder, or a shipped model by its name. Raises BundleError that lists the shipped names."""
-    if name and (Path(name).exists() or os.sep in name):
-        return Path(name)
-    shipped = shipped_models()
+    shipped, folder = shipped_models(), Path(name)
+    if name and (os.sep in name or (folder / MANIFEST).exists() or (folder.exists() and name not in shipped)):
+        return folder
     if name in shipped:
         return shipped[name]
     raise BundleError(f"no model {name!r}: no folder of that name here ({Path.cwd()}), and the shipped models are "

@@ -24,7 +24,7 @@ from weft.tasks.tag import WORD, encode_words, entities, tag_words
 from weft.tasks.windows import cut
 from weft.text import SPECIAL_TOKENS, Tokenizer
 
-OPTIONS = TrainingOptions()
+OPTIONS = TrainingOptions(context=10**6)
 ROWS = st.lists(st.lists(st.integers(80, 99), min_size=1, max_size=40), min_size=1, max_size=4)
 
 
@@ -104,6 +104,17 @@ def test_spans_can_be_put_back(length: int, share: float, seed: int) -> None:
     assert back.tolist() == window.tolist()
 
 
+@pytest.mark.parametrize("task", ["complete", "fill", "denoise"])
+def test_windows_are_as_asked_and_no_longer_than_the_model(task: str) -> None:
+    """A model that training begins with may have room for more, or less, than --context."""
+    config = decoder(300) if task == "complete" else encoder(300)
+    rows = encoded([[80] * 1000])
+    for context, most in ((50, 50), (900, 300)):
+        found = find_task(task).epoch(rows, config, np.random.default_rng(0), TrainingOptions(context=context))
+        part = found.targets if task == "complete" else found.sources
+        assert most / 2 < max(map(len, part)) <= most + 1
+
+
 def test_share_of_hidden_words() -> None:
     row = np.arange(20_000) % 80 + 10
     config = encoder(20_010)
@@ -119,7 +130,7 @@ def test_infilling_gives_the_whole_text() -> None:
     config = transformer.config(100, 1, 16, 2, 32, window=200)
     config = replace(config, special=replace(config.special, mask=4))
     rows = [list(range(70, 99))]
-    found = find_task("denoise").epoch(encoded(rows), config, None, TrainingOptions(objective="infill"))
+    found = find_task("denoise").epoch(encoded(rows), config, None, TrainingOptions(objective="infill", context=200))
     assert found.targets[0].tolist() == rows[0]
     assert 4 in found.sources[0] and found.sources[0][-1] == config.special.eos and len(found.sources[0]) < 30
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import weft
+from weft.bundle import open_bundle, save_bundle
 from weft.errors import DataError, UsageError
 from weft.spec import config as c
 from weft.spec import training as t
@@ -106,6 +108,15 @@ def test_fill_then_classify_from_its_weights(files: dict[str, str], tmp_path: Pa
     assert isinstance(weft.load(tmp_path / "b").config.head, c.ClassificationHead)
     with pytest.raises(UsageError, match="is encoder-only, and to complete takes an decoder-only model"):
         finished(**(options | {"task": "complete", "out": str(tmp_path / "c"), "data": (files["text"],)}))
+
+
+def test_a_capped_head_is_not_trained_on(files: dict[str, str], tmp_path: Path) -> None:
+    finished(data=(files["text"],), out=str(tmp_path / "a"), task="complete", steps=1)
+    bundle = open_bundle(tmp_path / "a")
+    config = replace(bundle.config, head=c.LanguageModelHead(soft_cap=30.0))
+    save_bundle(tmp_path / "capped", config, bundle.tensors(), bundle.tokenizer_json, {}, "# capped\n", task="complete")
+    with pytest.raises(UsageError, match=r"capped caps its logits at 30 \(Gemma 2\)"):
+        finished(data=(files["text"],), out=str(tmp_path / "b"), task="complete", start=str(tmp_path / "capped"), steps=1)
 
 
 @pytest.mark.parametrize("objective", ["spans", "infill"])

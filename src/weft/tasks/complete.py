@@ -12,7 +12,7 @@ from weft.errors import UsageError, WindowError
 from weft.metrics import Score, bits_per_character, perplexity
 from weft.spec import config as c
 from weft.tasks.task import Encoded, Example
-from weft.tasks.windows import WindowTask, cut
+from weft.tasks.windows import WindowTask, cut, window_size
 from weft.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ class Complete(WindowTask):
               options: TrainingOptions | None) -> Encoded:
         """Windows of the whole context, each behind the start token; the last of a text ends with eos."""
         start, eos = np.array([config.special.start], np.int32), np.array([config.special.eos], np.int32)
-        rows = Ragged(np.concatenate((start, window, eos) if last and len(window) < config.window.target else (start, window))
-                      for window, last in cut(encoded.targets, config.window.target, generator))
+        size = window_size(config.window.target, options)
+        rows = Ragged(np.concatenate((start, window, eos) if last and len(window) < size else (start, window))
+                      for window, last in cut(encoded.targets, size, generator))
         return Encoded(Ragged([[]] * len(rows)), rows)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from weft.data import Ragged
 from weft.spec import config as c
 from weft.tasks.task import Encoded
-from weft.tasks.windows import WindowTask, cut
+from weft.tasks.windows import WindowTask, cut, window_size
 
 if TYPE_CHECKING:
     from weft.spec.training import TrainingOptions
@@ -33,8 +33,9 @@ class Denoise(WindowTask):
         assert special.mask is not None
         first = special.mask + 1  # sentinels follow the mask in the vocabulary
         share = options.noise or SHARE[options.objective]
+        size = min(window_size(config.window.source, options), config.window.source - SENTINELS)
         sources, targets = [], []
-        for window, _ in cut(encoded.targets, config.window.source - SENTINELS, generator):
+        for window, _ in cut(encoded.targets, size, generator):
             spans = draw_spans(len(window), share, noise)
             if options.objective == "spans":
                 source, target = replace_spans(window, spans, first)

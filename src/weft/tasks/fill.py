@@ -12,7 +12,7 @@ from weft.data import Ragged
 from weft.errors import UsageError, WindowError
 from weft.spec import config as c
 from weft.tasks.task import IGNORED, Encoded
-from weft.tasks.windows import WindowTask, cut
+from weft.tasks.windows import WindowTask, cut, window_size
 from weft.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ class Fill(WindowTask):
         special = config.special
         prefix = np.array(special.prefix, np.int32)
         suffix = np.array((special.eos,) if special.suffix is None else special.suffix, np.int32)
+        size = window_size(config.window.source, options)
         sources, targets = [], []
-        for window, _ in cut(encoded.targets, config.window.source - len(prefix) - len(suffix), generator):
+        for window, _ in cut(encoded.targets, size - len(prefix) - len(suffix), generator):
             hidden, labels = _hide(window, config, options.noise or SHARE, noise)
             sources.append(np.concatenate((prefix, hidden, suffix)))
             targets.append(np.pad(labels, (len(prefix), len(suffix)), constant_values=IGNORED))

@@ -49,6 +49,11 @@ class WindowTask(Task):
         return Encoded(Ragged([[]] * len(rows)), rows)
 
 
+def window_size(limit: int, options: TrainingOptions | None) -> int:
+    """Tokens of a window: --context, but never more than the model has room for; all of that where nothing is trained."""
+    return limit if options is None else min(limit, options.context)
+
+
 def _cut(text: str) -> int:
     """Nine tenths into a text, at the end of a line if one is near."""
     at = len(text) * 9 // 10

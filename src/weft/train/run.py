@@ -134,7 +134,11 @@ def _config(options: TrainingOptions, task: Task, tokenizer: Tokenizer, head: c.
     if beginning is not None:
         if beginning.config.kind != task.kind:
             raise UsageError(f"{beginning.path} is {beginning.config.kind}, and to {options.task} takes an {task.kind} model")
-        return plan.with_head(beginning.config, head)
+        config = plan.with_head(beginning.config, head)
+        if isinstance(config.head, c.LanguageModelHead) and config.head.soft_cap is not None:
+            raise UsageError(f"{beginning.path} caps its logits at {config.head.soft_cap:g} (Gemma 2), which training does not "
+                             f"do; begin with another bundle")
+        return config
     config = plan.model_config(options, tokenizer.vocabulary_size, head)
     special = config.special
     if task.kind == "encoder-only":

@@ -106,7 +106,7 @@ def test_fill_then_classify_from_its_weights(files: dict[str, str], tmp_path: Pa
                                after["encoder.blocks.0.feed_forward.up.weight"], atol=1e-6)
     assert after["head.weight"].shape == (2, 32)
     assert isinstance(weft.load(tmp_path / "b").config.head, c.ClassificationHead)
-    with pytest.raises(UsageError, match="is encoder-only, and to complete takes an decoder-only model"):
+    with pytest.raises(UsageError, match="is encoder-only, and complete is for decoder-only models"):
         finished(**(options | {"task": "complete", "out": str(tmp_path / "c"), "data": (files["text"],)}))
 
 
@@ -140,6 +140,8 @@ def test_a_stopped_run_goes_on_exactly(files: dict[str, str], tmp_path: Path, ta
 
 
 def test_what_cannot_be_trained_is_said(files: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing is trained for the task embed"):
+        finished(data=(files["classify"],), out=str(tmp_path / "o"), task="embed", steps=1)
     with pytest.raises(UsageError, match="--family rnn does not complete; llama and gpt2 do"):
         finished(data=(files["text"],), out=str(tmp_path / "o"), task="complete", family="rnn", heads=None, steps=1)
     with pytest.raises(DataError, match=r"weather.tsv, line 1: the tag 'fog"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class Classified:
 class Classify(Task):
     kind = "encoder-only"
     metric = "accuracy"
+    recipe: ClassVar = {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 10.0}
+    least_updates = 500
     by_score = True  # the loss rises with over-confidence while more answers are still right
 
     def texts(self, examples: Sequence[Example]) -> Any:

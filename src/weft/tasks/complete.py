@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,8 @@ Truncate = Literal["refuse", "left"]
 
 class Complete(WindowTask):
     kind = "decoder-only"
+    recipe: ClassVar = {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 200, "epochs": 30.0}
+    least_updates = 2000
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,
               options: TrainingOptions | None) -> Encoded:

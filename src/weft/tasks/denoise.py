@@ -7,7 +7,7 @@ Lewis et al. 2020, section 2.2).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ MEAN_SPAN = 3.0
 
 
 class Denoise(WindowTask):
+    recipe: ClassVar = {"dropout": 0.1}
     special_tokens = ("<mask>", *(f"<extra_id_{i}>" for i in range(SENTINELS)))
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,

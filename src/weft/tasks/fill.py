@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Candidate:
 class Fill(WindowTask):
     kind = "encoder-only"
     special_tokens = ("<mask>",)
+    recipe: ClassVar = {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 500, "epochs": 60.0}
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,
               options: TrainingOptions) -> Encoded:

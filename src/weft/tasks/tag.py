@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Tag(Task):
 
     kind = "encoder-only"
     metric = "entity F1"
+    recipe: ClassVar = {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 20.0}
+    least_updates = 500
     by_score = True
 
     def read(self, paths: Sequence[Path], options: TrainingOptions) -> list[Example]:

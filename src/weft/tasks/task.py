@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -63,6 +63,10 @@ class Task:
     by_score: ClassVar[bool] = False
     """Whether the best weights are those with the best score, and not the lowest loss."""
     special_tokens: ClassVar[tuple[str, ...]] = ()
+    recipe: ClassVar[Mapping[str, Any]] = {}
+    """Training options that it would have other than the size's (weft.train.plan)."""
+    least_updates: ClassVar[int] = 3000
+    """However little data there is, a model needs about that many."""
     windows: ClassVar[bool] = False
     """Whether examples are texts of any length, cut into windows anew for every epoch."""
 
@@ -93,6 +97,7 @@ class Task:
         return [[*special.prefix, *ids, *suffix] for ids in tokenizer.encode_batch(texts)]
 
     def encode(self, tokenizer: Tokenizer, examples: Sequence[Example], config: c.ModelConfig) -> Encoded:
+        """Examples -> ids. Every task that is trained has its own."""
         raise NotImplementedError
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from weft.data import Ragged
 from weft.decode import generate_batch
@@ -16,6 +16,7 @@ from weft.text import Tokenizer
 
 class Translate(Task):
     metric = "BLEU"
+    recipe: ClassVar = {"label_smoothing": 0.1}
 
     def encode(self, tokenizer: Tokenizer, examples: Sequence[Example], config: c.ModelConfig) -> Encoded:
         return Encoded(

@@ -27,16 +27,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "big": {"dropout": 0.3, "learning_rate": 5e-4, "warmup": 4000, "batch_tokens": 25_000, "vocabulary": 37_000,
             "epochs": 8.0, "schedule": "inverse_sqrt"},
 }
-TASKS: dict[str, dict[str, Any]] = {
-    "translate": {"label_smoothing": 0.1, "least_updates": 3000},
-    "denoise": {"dropout": 0.1, "least_updates": 3000},
-    "complete": {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 200, "epochs": 30.0, "least_updates": 2000},
-    "fill": {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 500, "epochs": 60.0, "least_updates": 3000},
-    "classify": {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 10.0, "least_updates": 500},
-    "tag": {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 20.0, "least_updates": 500},
-}
-"""What a task changes of the size's recipe. least_updates: however little data there is, a model needs about that many."""
-
 RNN = {"tiny": {"layers": 1, "width": 256, "size": 256}, "small": {"layers": 1, "width": 256, "size": 512},
        "base": {"layers": 2, "width": 512, "size": 512}, "big": {"layers": 4, "width": 1024, "size": 1024}}
 
@@ -48,9 +38,9 @@ def choose_size(examples: int) -> str:
 
 def resolve(options: TrainingOptions, examples: int, tokens: int) -> TrainingOptions:
     """Fill every open choice from the amount of data. `tokens`: of all targets together, about."""
-    size, task = _size(options, examples), dict(TASKS[options.task])
-    least = task.pop("least_updates")
-    recipe = RECIPES[size] | {"label_smoothing": 0.0, "size": size, "ema": 0.0 if options.average > 1 else 0.998} | task
+    size, task = _size(options, examples), find_task(options.task)
+    averaging = {"ema": 0.0 if options.average > 1 else 0.998}
+    recipe = RECIPES[size] | {"label_smoothing": 0.0, "size": size} | averaging | dict(task.recipe)
     recipe["family"] = _family(options)
     recipe["vocabulary"] = vocabulary(options, examples)
     recipe["batch_tokens"] = min(recipe["batch_tokens"], max(256, tokens // 40))
@@ -58,7 +48,7 @@ def resolve(options: TrainingOptions, examples: int, tokens: int) -> TrainingOpt
         recipe |= {"learning_rate": 1e-3, "warmup": 400}
     batch = options.batch_tokens or recipe["batch_tokens"]
     recipe["learning_rate"] *= min(1.0, batch / RECIPES[size]["batch_tokens"]) ** 0.5  # smaller batches are noisier
-    recipe["epochs"] = max(recipe["epochs"], float(round(least * batch / max(tokens, 1))))
+    recipe["epochs"] = max(recipe["epochs"], float(round(task.least_updates * batch / max(tokens, 1))))
     if options.minutes is not None or options.steps is not None:
         recipe["epochs"] = None
         if options.schedule is None and options.minutes is not None:

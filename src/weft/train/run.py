@@ -90,6 +90,7 @@ def _begin(folder: Path, asked: TrainingOptions, pairs: list[Example], validatio
     options = replace(options, precision=plan.choose_precision() if options.precision == "auto" else options.precision,
                       threads=options.threads or torch.get_num_threads())
     config = _config(options, task, tokenizer, task.head(pairs), beginning)
+    options = replace(options, vocabulary=tokenizer.vocabulary_size)
     if options.validation_examples and task.missing():
         notes.append(f"validation goes by the loss alone: {task.missing()}")
         options = replace(options, validation_examples=0)
@@ -133,7 +134,7 @@ def _config(options: TrainingOptions, task: Task, tokenizer: Tokenizer, head: c.
     """Of the bundle that the run begins with, with the task's head; or a new one for the tokenizer."""
     if beginning is not None:
         if beginning.config.kind != task.kind:
-            raise UsageError(f"{beginning.path} is {beginning.config.kind}, and to {options.task} takes an {task.kind} model")
+            raise UsageError(f"{beginning.path} is {beginning.config.kind}, and {options.task} is for {task.kind} models")
         config = plan.with_head(beginning.config, head)
         if isinstance(config.head, c.LanguageModelHead) and config.head.soft_cap is not None:
             raise UsageError(f"{beginning.path} caps its logits at {config.head.soft_cap:g} (Gemma 2), which training does not "
@@ -166,7 +167,7 @@ def _encode(folder: Path, options: TrainingOptions, config: c.ModelConfig, token
     task = find_task(options.task)
     train = task.encode(tokenizer, pairs, config)
     if not task.windows:
-        train = _within(train, options.max_length, notes)
+        train = _within(train, min(options.max_length, config.window.source, config.window.target), notes)
     if not validation:
         raise DataError(f"{', '.join(options.validation)}: no usable examples to validate on")
     encoded = task.encode(tokenizer, validation, config)

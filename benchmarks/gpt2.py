@@ -3,8 +3,8 @@
     python benchmarks/gpt2.py train [--rounds 7]      6 layers, D=384, 6 heads, windows of 256, vocabulary 65, dropout 0.1
     python benchmarks/gpt2.py decode [--rounds 5]     GPT-2 small, batch 1, prompt of 128, 64 new tokens, greedy
 
-The Hugging Face model is random, saved and imported, so both have the same numbers. Contestants take turns in one process,
-in which freed memory is kept for all of them (weft.nn.memory). Medians and ratios to the best Hugging Face row.
+The Hugging Face model is random, saved and imported, so both have the same numbers. Contestants take turns, each in a process
+of its own, in which freed memory is kept (weft.nn.memory). Medians and ratios to the best Hugging Face row.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import argparse
 import platform
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from contest import Step, contest
 
 from weft.backends.torch import TorchRunner
 from weft.bundle import open_bundle
@@ -41,7 +41,7 @@ DROPOUT, ROWS, WINDOW, PROMPT, NEW = 0.1, 16, 256, 128, 64
 SHAPES = {"train": {"vocab_size": 65, "n_positions": WINDOW, "n_embd": 384, "n_layer": 6, "n_head": 6},
           "decode": {}}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-Step = Callable[[], None]
+WARM_UP = 3
 
 
 def models(shape: dict[str, int]) -> tuple[transformers.GPT2LMHeadModel, Model]:
@@ -61,24 +61,30 @@ def models(shape: dict[str, int]) -> tuple[transformers.GPT2LMHeadModel, Model]:
     return theirs, ours
 
 
-def train_steps(dtypes: list[str]) -> tuple[dict[str, Step], int]:
-    """A step of each contestant, and its tokens."""
-    rows = np.random.default_rng(0).integers(0, 65, (ROWS, WINDOW + 1))
-    encoded = Encoded(Ragged([[]] * ROWS), Ragged(rows))
-    steps: dict[str, Step] = {}
-    for name in dtypes:
-        steps[f"weft {name}"] = weft_training(DTYPES[name], encoded)
-        steps[f"hugging face {name}"] = peer_training(DTYPES[name], torch.from_numpy(rows))
-    return steps, ROWS * WINDOW
+def make(what: str, side: str, dtype: str) -> Step:
+    """A contestant's step, in its own process."""
+    keep_large_blocks()
+    torch.manual_seed(0)
+    return {"train": {"weft": weft_training, "hugging face": peer_training},
+            "decode": {"weft": weft_decoding, "hugging face": peer_decoding}}[what][side](DTYPES[dtype])
 
 
-def weft_training(dtype: torch.dtype, encoded: Encoded) -> Step:
+def windows() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 65, (ROWS, WINDOW + 1))
+
+
+def prompt() -> list[int]:
+    return np.random.default_rng(0).integers(1, 50_000, PROMPT).tolist()
+
+
+def weft_training(dtype: torch.dtype) -> Step:
+    encoded = Encoded(Ragged([[]] * ROWS), Ragged(windows()))
     model = models(SHAPES["train"])[1].set_dropout(DROPOUT, DROPOUT).train()
     flat, threads = FlatParameters(model, dtype), torch.get_num_threads()
     replicas, adam = Replicas(model, flat, threads, replica_count(model, threads)), Adam(flat, TrainingOptions())
     size = -(-ROWS // len(replicas.models))
 
-    def step() -> None:
+    def step(_: object) -> None:
         cuts = [list(range(start, min(start + size, ROWS))) for start in range(0, ROWS, size)]
         parts = [make_batch(encoded, rows, model.config) for rows in cuts]
         replicas.backward(parts, 0.0)
@@ -86,11 +92,12 @@ def weft_training(dtype: torch.dtype, encoded: Encoded) -> Step:
     return step
 
 
-def peer_training(dtype: torch.dtype, rows: torch.Tensor) -> Step:
+def peer_training(dtype: torch.dtype) -> Step:
+    rows = torch.from_numpy(windows())
     model = models(SHAPES["train"])[0].train()
     adam = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.0, fused=True)
 
-    def step() -> None:
+    def step(_: object) -> None:
         adam.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             logits = model(input_ids=rows[:, :-1]).logits
@@ -101,28 +108,21 @@ def peer_training(dtype: torch.dtype, rows: torch.Tensor) -> Step:
     return step
 
 
-def decode_steps(dtypes: list[str]) -> tuple[dict[str, Step], int]:
-    steps: dict[str, Step] = {}
-    prompt = np.random.default_rng(0).integers(1, 50_000, PROMPT)
-    for name in dtypes:
-        theirs, ours = models(SHAPES["decode"])
-        steps[f"weft {name}"] = weft_decoding(TorchRunner(ours.to(DTYPES[name])), prompt.tolist())
-        steps[f"hugging face {name}"] = peer_decoding(theirs.to(DTYPES[name]).eval(), torch.from_numpy(prompt)[None])
-    return steps, NEW
-
-
-def weft_decoding(runner: TorchRunner, prompt: list[int]) -> Step:
+def weft_decoding(dtype: torch.dtype) -> Step:
+    runner, ids = TorchRunner(models(SHAPES["decode"])[1].to(dtype)), prompt()
     options = GenerationOptions(max_new_tokens=NEW, min_new_tokens=NEW)
 
-    def step() -> None:
-        assert len(generate_batch(runner, None, options, prompts=[prompt])[0][0].tokens) == NEW
+    def step(_: object) -> None:
+        assert len(generate_batch(runner, None, options, prompts=[ids])[0][0].tokens) == NEW
     return step
 
 
-def peer_decoding(model: transformers.GPT2LMHeadModel, prompt: torch.Tensor) -> Step:
-    def step() -> None:
+def peer_decoding(dtype: torch.dtype) -> Step:
+    model, ids = models(SHAPES["decode"])[0].to(dtype).eval(), torch.tensor([prompt()])
+
+    def step(_: object) -> None:
         with torch.inference_mode():
-            out = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=NEW,
+            out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=NEW,
                                  min_new_tokens=NEW, pad_token_id=0)
         assert out.shape[1] == PROMPT + NEW
     return step
@@ -134,15 +134,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="fp32 alone where bf16 is emulated")
     options = parser.parse_args()
-    keep_large_blocks()
-    steps, tokens = (train_steps if options.what == "train" else decode_steps)(options.dtypes)
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(options.rounds + 2):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if number >= 2:  # the first ones touch memory
-                seconds[name].append(time.perf_counter() - start)
+    makers = {f"{side} {dtype}": partial(make, options.what, side, dtype)
+              for dtype in options.dtypes for side in ("weft", "hugging face")}
+    seconds = contest(makers, [None] * (WARM_UP + options.rounds), WARM_UP)
+    tokens = ROWS * WINDOW if options.what == "train" else NEW
     speeds = {name: tokens / statistics.median(values) for name, values in seconds.items()}
     peer = max(speed for name, speed in speeds.items() if name.startswith("hugging"))
     print(f"{options.what}: {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, transformers "

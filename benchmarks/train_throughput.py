@@ -13,16 +13,15 @@ the share of the machine's bf16 matrix peak measured in the same run.
 from __future__ import annotations
 
 import argparse
-import gc
-import multiprocessing
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from functools import partial
 
 import numpy as np
 import torch
+from contest import contest
 
 from weft import data
 from weft.families import transformer
@@ -123,19 +122,17 @@ CONTESTANTS = {
 }
 
 
-def compete(name: str, encoded: Encoded, line: Connection) -> None:
-    """A contestant's process: times each group of batches it is sent, until it is sent none."""
+def prepare(name: str, encoded: Encoded) -> Callable[[list[list[int]]], None]:
+    """What a contestant does with a round's batches."""
     make, dtype, keep = CONTESTANTS[name]
     if keep:
         keep_large_blocks()
     step = make(dtype, encoded)
-    gc.collect()
-    gc.freeze()
-    while group := line.recv():
-        start = time.perf_counter()
+
+    def round_(group: list[list[int]]) -> None:
         for rows in group:
             step(rows)
-        line.send(time.perf_counter() - start)
+    return round_
 
 
 def matrix_peak(dtype: torch.dtype) -> float:
@@ -158,22 +155,11 @@ def main() -> None:
     encoded = examples(options.data)
     work = batches(encoded)
     peak = matrix_peak(torch.bfloat16)  # before the others are there
-    context = multiprocessing.get_context("spawn")
-    lines = {}
-    for name in CONTESTANTS:
-        lines[name], theirs = context.Pipe()
-        context.Process(target=compete, args=(name, encoded, theirs), daemon=True).start()
-    speeds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-    for number in range(WARM_UP + options.rounds):
-        group = [work[(number * options.batches + i) % len(work)] for i in range(options.batches)]
-        tokens = sum(int(encoded.lengths[rows][:, 1].sum()) for rows in group)
-        for name, line in lines.items():
-            line.send(group)
-            seconds = line.recv()
-            if number >= WARM_UP:
-                speeds[name].append(tokens / seconds)
-    for line in lines.values():
-        line.send([])
+    groups = [[work[(number * options.batches + i) % len(work)] for i in range(options.batches)]
+              for number in range(WARM_UP + options.rounds)]
+    seconds = contest({name: partial(prepare, name, encoded) for name in CONTESTANTS}, groups, WARM_UP)
+    tokens = [sum(int(encoded.lengths[rows][:, 1].sum()) for rows in group) for group in groups[WARM_UP:]]
+    speeds = {name: [count / took for count, took in zip(tokens, values, strict=True)] for name, values in seconds.items()}
     report(speeds, encoded, work, peak)
 
 

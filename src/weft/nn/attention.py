@@ -87,7 +87,8 @@ class Attention(nn.Module):
         weights = self._weights(queries if self.scale == 1.0 else queries * self.scale, keys, mask)
         if trace is not None:
             trace.add(f"{self.name}.weights", weights)
-        mixed = self.dropout(weights) @ values  # [B, H, T, E]
+        weights, scale = self.dropout.unscaled(weights)
+        mixed = weights @ (values if scale == 1.0 else values * scale)  # [B, H, T, E]
         return self.output(packing.merge(mixed) if packing else mixed.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor, packing: Packing | None = None, norm: nn.Module | None = None,

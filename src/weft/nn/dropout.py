@@ -32,8 +32,8 @@ def _source() -> np.random.Generator:
     return getattr(_local, "source", None) or np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
 
 
-def dropout_mask(shape: torch.Size, probability: float, like: Tensor) -> Tensor:
-    """0 with `probability`, else 1 / (1 - probability), in the dtype of `like`."""
+def dropout_mask(shape: torch.Size, probability: float, like: Tensor) -> tuple[Tensor, float]:
+    """0 with `probability`, else 1, in the dtype of `like`; and the scale that keeps the mean, 1 / (1 - probability)."""
     count, dtype = shape.numel(), torch.int8 if probability >= 1 / 16 else torch.int16
     levels = 1 << 8 * dtype.itemsize
     dropped = round(probability * levels)
@@ -41,7 +41,7 @@ def dropout_mask(shape: torch.Size, probability: float, like: Tensor) -> Tensor:
     bits = torch.from_numpy(words.view(np.int64)).view(dtype)[:count]
     mask = torch.empty(count, dtype=like.dtype, device=like.device)
     torch.ge(bits, dropped - levels // 2, out=mask)
-    return mask.mul_(levels / (levels - dropped)).view(shape)
+    return mask.view(shape), levels / (levels - dropped)
 
 
 class Dropout(torch.nn.Module):
@@ -55,5 +55,12 @@ class Dropout(torch.nn.Module):
         """dropout(x), added to `residual` if one is given."""
         if not self.training or self.probability == 0.0:
             return x if residual is None else residual + x
-        mask = dropout_mask(x.shape, self.probability, x)
-        return x * mask if residual is None else torch.addcmul(residual, x, mask)
+        mask, scale = dropout_mask(x.shape, self.probability, x)
+        return x * mask.mul_(scale) if residual is None else torch.addcmul(residual, x, mask, value=scale)
+
+    def unscaled(self, x: Tensor) -> tuple[Tensor, float]:
+        """dropout(x) / scale, and scale: for large x whose scale can be put into a smaller factor."""
+        if not self.training or self.probability == 0.0:
+            return x, 1.0
+        mask, scale = dropout_mask(x.shape, self.probability, x)
+        return x * mask, scale

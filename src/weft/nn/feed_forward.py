@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from weft.nn.dropout import Dropout
+from weft.nn.gelu import gelu_tanh
 from weft.nn.linear import Linear
 from weft.spec import config as c
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
-    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+    "gelu_tanh": gelu_tanh,
     "silu": functional.silu,
     "tanh": torch.tanh,
 }

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 _VECTOR = 16
+_PLAIN = 32
+"""Rows that are a multiple of this are whole vectors in both."""
 
 
 class _Softmax(torch.autograd.Function):
@@ -24,13 +26,15 @@ class _Softmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (weights,) = ctx.saved_tensors
+        if weights.shape[-1] % _PLAIN == 0:
+            return torch._softmax_backward_data(gradients[0], weights, -1, weights.dtype)
         wide = torch._softmax_backward_data(_wide(gradients[0], 0.0), _wide(weights, 0.0), -1, torch.float32)
         return wide[..., : weights.shape[-1]].to(weights.dtype)
 
 
 def _softmax(scores: Tensor) -> Tensor:
     size = scores.shape[-1]
-    if size % 32 == 0:
+    if size % _PLAIN == 0:
         return torch.softmax(scores, -1)
     return torch.softmax(_wide(scores, -torch.inf), -1)[..., :size].to(scores.dtype)
 

@@ -1,0 +1,47 @@
+"""Contestants that take turns on the same work, each in a process of its own, so that none meets another's memory."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+Step = Callable[[Any], None]
+
+
+def contest(makers: Mapping[str, Callable[[], Step]], rounds: Sequence[Any], warm_up: int) -> dict[str, list[float]]:
+    """Seconds of each contestant for each of `rounds` after the first `warm_up`.
+
+    makers: name -> what makes, in the contestant's process, the step that does a round's work; picklable.
+    """
+    context = multiprocessing.get_context("spawn")
+    lines: dict[str, Connection] = {}
+    for name, make in makers.items():
+        lines[name], theirs = context.Pipe()
+        context.Process(target=_run, args=(make, theirs), daemon=True).start()
+        lines[name].recv()
+    seconds: dict[str, list[float]] = {name: [] for name in makers}
+    for number, work in enumerate(rounds):
+        for name, line in lines.items():
+            line.send([work])
+            took = line.recv()
+            if number >= warm_up:
+                seconds[name].append(took)
+    for line in lines.values():
+        line.send([])
+    return seconds
+
+
+def _run(make: Callable[[], Step], line: Connection) -> None:
+    """A contestant's process: times each piece of work that it is sent, until it is sent none."""
+    step = make()
+    gc.collect()
+    gc.freeze()
+    line.send("ready")
+    while message := line.recv():
+        start = time.perf_counter()
+        step(message[0])
+        line.send(time.perf_counter() - start)

@@ -19,9 +19,11 @@ def contest(makers: Mapping[str, Callable[[], Step]], rounds: Sequence[Any], war
     """
     context = multiprocessing.get_context("spawn")
     lines: dict[str, Connection] = {}
+    processes = []
     for name, make in makers.items():
         lines[name], theirs = context.Pipe()
-        context.Process(target=_run, args=(make, theirs), daemon=True).start()
+        processes.append(context.Process(target=_run, args=(make, theirs), daemon=True))
+        processes[-1].start()
         lines[name].recv()
     seconds: dict[str, list[float]] = {name: [] for name in makers}
     for number, work in enumerate(rounds):
@@ -30,8 +32,9 @@ def contest(makers: Mapping[str, Callable[[], Step]], rounds: Sequence[Any], war
             took = line.recv()
             if number >= warm_up:
                 seconds[name].append(took)
-    for line in lines.values():
+    for line, process in zip(lines.values(), processes, strict=True):
         line.send([])
+        process.join(10)
     return seconds
 
 

@@ -146,8 +146,11 @@ class TorchRunner:
 
 def _best(logits: Tensor, k: int) -> Best:
     """The k largest of each row of logits [R, V], ties to the lowest id, and their log-probabilities."""
-    top, where = _top_of_blocks(logits, min(k, logits.shape[1]))
-    rows = max(1, (1 << 19) // logits.shape[1])  # so that they stay in cache
+    if k == 1:
+        top, where = logits.max(1, keepdim=True)  # the first of equals
+    else:
+        top, where = _top_of_blocks(logits, min(k, logits.shape[1]))
+    rows = max(1, (1 << 20) // logits.shape[1])  # so that they stay in cache
     chunks = zip(logits.split(rows), top.split(rows), where.split(rows), strict=True)
     return Best(where.numpy(), torch.cat([_log_probs(*chunk) for chunk in chunks]).numpy())
 

@@ -81,14 +81,17 @@ class Attention(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trace: Trace | None,
                 packing: Packing | None) -> Tensor:
         """queries [B, H, T, E] over keys and values [B, K, S, E] -> [B, T, D] or [N, D]."""
-        if self.key_value_heads < self.heads:
-            repeats = self.heads // self.key_value_heads
-            keys, values = keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1)
-        weights = self._weights(queries if self.scale == 1.0 else queries * self.scale, keys, mask)
+        dtype = queries.dtype
+        if queries.shape[2] == 1:
+            queries = queries.to(keys.dtype)
+        elif keys.dtype != dtype:
+            keys, values = keys.to(dtype), values.to(dtype)
+        queries = queries if self.scale == 1.0 else queries * self.scale
+        weights = self._weights(queries, keys, mask)
         if trace is not None:
             trace.add(f"{self.name}.weights", weights)
         weights, scale = self.dropout.unscaled(weights)
-        mixed = weights @ (values if scale == 1.0 else values * scale)  # [B, H, T, E]
+        mixed = self._by_group(weights, values if scale == 1.0 else values * scale).to(dtype)  # [B, H, T, E]
         return self.output(packing.merge(mixed) if packing else mixed.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor, packing: Packing | None = None, norm: nn.Module | None = None,
@@ -103,7 +106,15 @@ class Attention(nn.Module):
         return rotate(x, *angles) if angles else x
 
     def _weights(self, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
-        scores = queries @ keys.transpose(-1, -2)  # [B, H, T, S]
+        scores = self._by_group(queries, keys.transpose(-1, -2))  # [B, H, T, S]
         if self.soft_cap is not None:
             scores = self.soft_cap * torch.tanh(scores / self.soft_cap)
         return softmax(scores if mask is None else scores.add_(mask))
+
+    def _by_group(self, rows: Tensor, matrices: Tensor) -> Tensor:
+        """rows [B, H, T, I] @ matrices [B, K, I, J], each of which serves H / K heads -> [B, H, T, J]."""
+        if self.key_value_heads == self.heads:
+            return rows @ matrices
+        batch, heads, length, _ = rows.shape
+        together = rows.reshape(batch, self.key_value_heads, -1, rows.shape[-1])
+        return (together @ matrices).view(batch, heads, length, -1)

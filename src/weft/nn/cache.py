@@ -25,8 +25,9 @@ class KeyValueCache:
     at every step, which costs several times as much as the multiplications saved.
     """
 
-    def __init__(self, stride: int = 32) -> None:
-        self.stride = stride
+    def __init__(self, stride: int = 32, dtype: torch.dtype | None = None) -> None:
+        """dtype: of the buffers, by default that of what is added."""
+        self.stride, self.dtype = stride, dtype
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
         self.length = 0
@@ -52,7 +53,7 @@ class KeyValueCache:
 
     def _grown(self, old: Tensor | None, like: Tensor, capacity: int) -> Tensor:
         sources, heads, _, size = like.shape
-        new = like.new_zeros(sources, heads, capacity, size)
+        new = like.new_zeros(sources, heads, capacity, size, dtype=self.dtype)
         if old is not None:
             new[:, :, : self.length] = old[:, :, : self.length]
         return new
@@ -86,7 +87,8 @@ class Past:
     """The caches of all blocks, and the history of N sources of W rows each."""
 
     def __init__(self, layers: int, sources: int, rows: int) -> None:
-        self.caches = [KeyValueCache(-(-STEPS * rows // 32) * 32) for _ in range(layers)]
+        dtype = torch.float32 if rows == 1 else None  # products of one row are faster so, and more exact (docs/LOG.md)
+        self.caches = [KeyValueCache(-(-STEPS * rows // 32) * 32, dtype) for _ in range(layers)]
         self.rows = rows
         self.prompt = 0
         """Columns of the prompts, padded on the left to one length."""

@@ -13,10 +13,12 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
+from weft.decode.rows import Request
+from weft.decode.strategies.strategy import Stops
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
-from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent
+from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.trace import Trace
 from weft.tasks import find_task
 from weft.tasks.classify import classified
@@ -27,6 +29,7 @@ from weft.text import StreamDecoder, Tokenizer
 from weft.text.chat import render, special_texts
 from weft.text.controls import Controls
 from weft.text.sentences import split_to_fit
+from weft.text.stops import StopFilter, first_stop
 
 if TYPE_CHECKING:
     from weft.backends.torch import TorchRunner
@@ -51,7 +54,8 @@ class Result:
 
     tokens: generated ids, end-of-sequence left out. score: length-penalised log-probability (semantics 5).
     logprobs: one for each generated token, end-of-sequence included. prompt: what a decoder-only model was given; `text`
-    is what it added.
+    is what it added. finished: whether it ended by itself or by a stop string (`reason` end or stop), rather than at the
+    limit of new tokens (limit). top_logprobs: (id, log-probability) of the likeliest tokens of each step, if asked for.
     """
 
     text: str
@@ -61,6 +65,8 @@ class Result:
     finished: bool
     alternatives: tuple[Result, ...] = ()
     prompt: str = ""
+    reason: str = "end"
+    top_logprobs: tuple[Top, ...] = ()
 
 
 class Model:
@@ -232,22 +238,26 @@ class Model:
         self._needs_decoder()
         if self.config.encoder is None:
             prompt = self._prompt(0, text, chosen, truncate)
-            yield from self._told(generate(self.runner, None, chosen, prompts=[prompt]), StreamDecoder(self.tokenizer, prompt))
+            events = generate(self.runner, None, chosen, prompts=[prompt], stops=self._stops(chosen))
+            yield from self._told(events, StreamDecoder(self.tokenizer, prompt), chosen)
             return
         if isinstance(text, str) and not text.strip():
-            yield FinishedEvent(0, (Hypothesis((), (), 0.0, True),))
+            yield FinishedEvent(0, (Hypothesis((), (), 0.0, "end"),))
             return
         source = self._source(text)
         self._check_window(0, source, "")
-        yield from self._told(generate(self.runner, [source], chosen), StreamDecoder(self.tokenizer))
+        events = generate(self.runner, [source], chosen, stops=self._stops(chosen))
+        yield from self._told(events, StreamDecoder(self.tokenizer), chosen)
 
-    def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder) -> Iterator[GenerationEvent]:
-        """Events with the text that each token adds."""
+    def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder, options: GenerationOptions
+              ) -> Iterator[GenerationEvent]:
+        """Events with the text that each token adds; nothing of a stop string."""
+        ends, shown = {self.config.special.eos, *options.eos}, StopFilter(options.stop)
         for event in events:
             if isinstance(event, TokenEvent):
-                event = replace(event, text="" if event.token == self.config.special.eos else decoder.push(event.token))
-            if isinstance(event, FinishedEvent) and (rest := decoder.flush()):
-                yield TokenEvent(event.request, -1, 0.0, rest)  # what was held back as half a character
+                event = replace(event, text="" if event.token in ends else shown.push(decoder.push(event.token)))
+            if isinstance(event, FinishedEvent) and (rest := shown.push(decoder.flush()) + shown.flush()):
+                yield TokenEvent(event.request, -1, 0.0, rest)  # held back as half a character, or half a stop string
             yield event
 
     # ------------------------------------------------------------ arrays
@@ -357,20 +367,34 @@ class Model:
             rows = order[start : start + size]
             chosen = [sources[row] for row in rows]
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
-            found = generate_batch(self.runner, **given, options=options, streams=[streams[row] for row in rows])
-            answers |= {row: self._result(hypotheses, sources[row]) for row, hypotheses in zip(rows, found, strict=True)}
+            found = generate_batch(self.runner, **given, options=options, streams=[streams[row] for row in rows],
+                                   stops=self._stops(options))
+            answers |= {row: self._result(hypotheses, sources[row], options.stop)
+                        for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
 
-    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int]) -> Result:
-        results = [self._one(hypothesis, given) for hypothesis in hypotheses]
+    def _stops(self, options: GenerationOptions) -> Stops | None:
+        """Whether a text holds a stop string, for the loop that knows ids only."""
+        if not options.stop:
+            return None
+
+        def stops(request: Request, tokens: Ids) -> bool:
+            text = continuation(self.tokenizer, request.prompt, tokens) if self.config.encoder is None \
+                else self.tokenizer.decode(tokens)
+            return first_stop(text, options.stop) is not None
+        return stops
+
+    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], stops: Sequence[str]) -> Result:
+        results = [self._one(hypothesis, given, stops) for hypothesis in hypotheses]
         return replace(results[0], alternatives=tuple(results)) if len(results) > 1 else results[0]
 
-    def _one(self, hypothesis: Hypothesis, given: Sequence[int]) -> Result:
+    def _one(self, hypothesis: Hypothesis, given: Sequence[int], stops: Sequence[str]) -> Result:
         tokens, prompt = hypothesis.tokens[:-1] if hypothesis.finished else hypothesis.tokens, ""
         text = self.tokenizer.decode(tokens)
         if self.config.encoder is None:
             text, prompt = continuation(self.tokenizer, given, tokens), self.tokenizer.decode(given)
-        return Result(text, tokens, hypothesis.score, hypothesis.log_probs, hypothesis.finished, prompt=prompt)
+        return Result(text[: first_stop(text, stops)], tokens, hypothesis.score, hypothesis.log_probs,
+                      hypothesis.reason != "limit", prompt=prompt, reason=hypothesis.reason, top_logprobs=hypothesis.tops)
 
 
 def _beginning(text: str) -> str:

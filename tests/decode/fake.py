@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from weft.spec.decoding import Best
+from weft.spec.runner import Best
 
 
 class FakeRunner:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from weft.decode import generate_batch
-from weft.spec.decoding import Best, GenerationOptions
+from weft.spec.decoding import GenerationOptions
+from weft.spec.runner import Best
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -10,8 +10,8 @@ from scipy import stats
 
 from tests.decode.fake import FakeRunner
 from weft.decode import generate, generate_batch
-from weft.decode.processors import processors_for
-from weft.decode.strategies.sampling import log_softmax
+from weft.decode.chain import Chain, log_softmax
+from weft.decode.rows import Request, Rows
 from weft.errors import UsageError, WindowError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, StepEvent, TokenEvent
@@ -157,9 +157,8 @@ def test_processors_equal_hugging_face() -> None:
 
     logits = np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32) * 3
     for temperature, k, p in itertools.product((0.5, 2.0), (1, 7, 100), (0.05, 0.5, 0.95)):
-        ours = logits
-        for processor in processors_for(GenerationOptions(sample=True, temperature=temperature, top_k=k, top_p=p)):
-            ours = processor(ours)
+        chain = Chain(GenerationOptions(sample=True, temperature=temperature, top_k=k, top_p=p))
+        ours = chain.shaped(logits, Rows([Request(0, 9)] * 50, np.zeros((50, 0), np.int64)))
         theirs = torch.from_numpy(logits)
         for warper in (TemperatureLogitsWarper(temperature), TopKLogitsWarper(k), TopPLogitsWarper(p)):
             theirs = warper(None, theirs)
@@ -171,7 +170,7 @@ def test_processors_equal_hugging_face() -> None:
     ({"n_best": 3, "beams": 2}, "n_best is 3, more than the 2 beams; ask for at least as many beams"),
     ({"top_p": 0.9}, "top_p=0.9 does nothing without sampling; add sample=True (--sample) or drop top_p"),
     ({"sample": True, "beams": 4}, "sample and beams=4 contradict each other"),
-    ({"sample": True, "temperature": 0.0}, "temperature is 0.0; it must be above 0 to 100"),
+    ({"sample": True, "temperature": -0.5}, "temperature is -0.5; it must be 0 to 100"),
     ({"sample": True, "top_p": float("nan")}, "top_p is nan; it must be above 0 to 1"),
     ({"min_new_tokens": 5, "max_new_tokens": 4}, "min_new_tokens 5 is above max_new_tokens 4"),
     ({"length_formula": "sum"}, "length_formula is 'sum'; it must be 'wu' or 'average'"),

@@ -17,7 +17,7 @@ from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
 from weft.nn.recurrent import RecurrentMemory, State
 from weft.spec import config as c
-from weft.spec.decoding import Best
+from weft.spec.runner import Best
 from weft.spec.trace import Trace
 
 

@@ -1,4 +1,4 @@
-"""Decoding: a runner and options in, events out. NumPy only; backends come in through weft.spec.decoding.Runner."""
+"""Decoding: a runner and options in, events out. NumPy only; backends come in through weft.spec.runner.Runner."""
 
 from weft.decode.loop import generate, generate_batch
 

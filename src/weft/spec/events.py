@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Reason = Literal["end", "stop", "limit"]
+Top = tuple[tuple[int, float], ...]
+"""(token id, log-probability) of the likeliest tokens of a step, best first."""
 
 
 @dataclass(frozen=True)
@@ -11,14 +16,21 @@ class Hypothesis:
 
     tokens: generated ids, end-of-sequence included if it was reached.
     log_probs: log-probability of each token, same length.
-    score: length-penalised sum (semantics 5 in weft.spec.decoding).
-    finished: whether it ended by end-of-sequence rather than at the limit.
+    score: length-penalised sum (semantics 5 in docs/decoding.md).
+    reason: ended by end-of-sequence (end), by a stop string (stop), or at the limit of new tokens (limit).
+    tops: what else was likely at each step, if asked for.
     """
 
     tokens: tuple[int, ...]
     log_probs: tuple[float, ...]
     score: float
-    finished: bool
+    reason: str
+    tops: tuple[Top, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Whether its last token is an end-of-sequence."""
+        return self.reason == "end"
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,7 @@ class TokenEvent:
     log_prob: float
     text: str = ""
     """The text that this token adds; may be empty in the middle of a character. Filled by the model facade."""
+    top: Top = ()
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,21 @@ from typing import ClassVar
 
 import numpy as np
 
+from weft.decode.rows import Rows
 from weft.spec.decoding import GenerationOptions
 
 
 @dataclass(frozen=True)
 class TopP:
     order: ClassVar[int] = 40
+    shapes: ClassVar[bool] = True
     p: float
 
     @classmethod
     def from_options(cls, options: GenerationOptions) -> TopP | None:
         return cls(options.top_p) if options.top_p < 1.0 else None
 
-    def __call__(self, logits: np.ndarray) -> np.ndarray:
+    def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         order = np.argsort(logits, axis=1, kind="stable")  # rising, as the reference has it
         rising = np.take_along_axis(logits, order, 1).astype(np.float64)
         probabilities = np.exp(rising - rising[:, -1:])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
 from functools import cache
 
-from weft.decode.strategies.strategy import Request, Strategy
-from weft.spec.decoding import GenerationOptions, Runner
+from weft.decode.strategies.strategy import Batch, Strategy
 
 
 @cache
@@ -18,7 +16,7 @@ def strategies() -> dict[str, type[Strategy]]:
     return {name: module.STRATEGY for name, module in modules.items() if hasattr(module, "STRATEGY")}
 
 
-def choose(options: GenerationOptions, runner: Runner, requests: Sequence[Request]) -> Strategy:
-    """The strategy that these options ask for, ready for its first step."""
-    (chosen,) = [strategy for strategy in strategies().values() if strategy.accepts(options)]
-    return chosen(options, runner, requests)
+def choose(batch: Batch) -> Strategy:
+    """The strategy that a batch's options ask for, ready for its first step."""
+    (chosen,) = [strategy for strategy in strategies().values() if strategy.accepts(batch.options)]
+    return chosen(batch)

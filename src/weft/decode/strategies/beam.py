@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weft.decode.chain import best_of
+from weft.decode.rows import Request, Rows
 from weft.decode.strategies.single import length_penalty
-from weft.decode.strategies.strategy import Outcome, Request, banned_ids
-from weft.spec.decoding import Best, GenerationOptions, Runner
+from weft.decode.strategies.strategy import Batch, Outcome
+from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, StepEvent
+from weft.spec.runner import Best
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Beams:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The 2W best continuations of each request, best first; all [Q, 2W]."""
+    """The C best continuations of each request, best first; all [Q, C]."""
 
     scores: np.ndarray
     parents: np.ndarray
@@ -50,12 +53,12 @@ def first_beams(requests: int, width: int) -> Beams:
     return Beams(scores, np.empty((requests, width, 0), np.int64), np.empty((requests, width, 0), np.float32))
 
 
-def best_candidates(beams: Beams, best: Best) -> Candidates:
-    """best: [Q * W, k] -> (Q x W k) scored continuations -> the best 2W, ties to the lower beam, then token."""
+def best_candidates(beams: Beams, best: Best, count: int) -> Candidates:
+    """best: [Q * W, k] -> (Q x W k) scored continuations -> the best `count`, ties to the lower beam, then token."""
     requests, width = beams.scores.shape
     tokens, log_probs = (part.reshape(requests, width, -1) for part in (best.tokens, best.log_probs))
     scores = (beams.scores[:, :, None] + log_probs).reshape(requests, -1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, : 2 * width]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     take = np.take_along_axis
     return Candidates(take(scores, order, 1), order // tokens.shape[2], take(tokens.reshape(requests, -1), order, 1),
                       take(log_probs.reshape(requests, -1), order, 1))
@@ -91,31 +94,38 @@ class Beam:
 
     reports_steps = True
 
-    def __init__(self, options: GenerationOptions, runner: Runner, requests: Sequence[Request]) -> None:
-        self.options, self.eos = options, runner.eos
-        self.rows, self.best = options.beams, min(2 * options.beams, runner.vocabulary_size)
-        self.live = list(requests)
-        self.beams = first_beams(len(requests), options.beams)
-        self.finished: dict[int, list[Hypothesis]] = {request.index: [] for request in requests}
+    def __init__(self, batch: Batch) -> None:
+        self.batch, self.options = batch, batch.options
+        self.rows = width = batch.options.beams
+        self.candidates = (1 + len(batch.ends)) * width
+        """Continuations looked at: W of them go on even if every other one ends."""
+        self.kept = min(self.candidates, batch.runner.vocabulary_size)
+        self.best = None if batch.chain.needs_logits else self.kept
+        self.live = list(batch.requests)
+        self.beams = first_beams(len(self.live), width)
+        self.finished: dict[int, list[Hypothesis]] = {request.index: [] for request in self.live}
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:
-        return options.beams > 1 and not options.sample
+        return options.beams > 1
 
-    def banned(self, step: int) -> Sequence[int]:
-        return banned_ids(self.options, self.eos, step)
+    def standing(self) -> Rows:
+        """Where the rows stand: W for each request."""
+        requests = [request for request in self.live for _ in range(self.rows)]
+        return Rows(requests, self.beams.tokens.reshape(len(requests), -1), self.batch.ends)
 
     def advance(self, step: int, scores: np.ndarray | Best) -> Outcome:
-        assert isinstance(scores, Best)
-        candidates = best_candidates(self.beams, scores)
-        at_limit = np.array([step + 1 >= request.limit for request in self.live])
-        ended = (candidates.tokens == self.eos) | at_limit[:, None]
-        self._collect(candidates, ended)
+        if not isinstance(scores, Best):
+            scores = best_of(self.batch.chain.log_probs(scores, self.standing(), self.batch.banned(step)), self.kept)
+        candidates = best_candidates(self.beams, scores, self.candidates)
+        reasons = self._reasons(candidates)
+        ended = reasons != ""
+        self._collect(candidates, reasons)
         self.beams, parents = next_beams(self.beams, candidates, ended)
         events: list[GenerationEvent] = []
         kept = []
         for row, request in enumerate(self.live):
-            if at_limit[row] or self._is_done(row, request, step + 1):
+            if self._is_done(row, request, step + 1):
                 events.append(FinishedEvent(request.index, self._results(request)))
             else:
                 kept.append(row)
@@ -123,35 +133,47 @@ class Beam:
                     events.append(StepEvent(request.index, self._live_hypotheses(row)))
         return self._outcome(np.array(kept, dtype=np.int64), parents, events)
 
-    def _collect(self, candidates: Candidates, ended: np.ndarray) -> None:
+    def _reasons(self, candidates: Candidates) -> np.ndarray:
+        """[Q, C]: why each continuation is over; "" if it goes on."""
+        length = self.beams.tokens.shape[2] + 1
+        at_limit = np.array([length >= request.limit for request in self.live])
+        reasons = np.where(at_limit[:, None], "limit", np.full(candidates.tokens.shape, "", dtype="<U5"))
+        if self.batch.stops is not None:
+            for row, column in np.argwhere(np.isfinite(candidates.scores)).tolist():
+                before = self.beams.tokens[row, candidates.parents[row, column]].tolist()
+                tokens = [*before, int(candidates.tokens[row, column])]
+                reasons[row, column] = self.batch.reason(self.live[row], tokens) or ""
+        return np.where(np.isin(candidates.tokens, list(self.batch.ends)), "end", reasons)
+
+    def _collect(self, candidates: Candidates, reasons: np.ndarray) -> None:
         """Finish the candidates that ended among the first W; keep each request's best W."""
         width = self.options.beams
-        for row, column in np.argwhere(ended[:, :width] & np.isfinite(candidates.scores[:, :width])).tolist():
+        for row, column in np.argwhere((reasons[:, :width] != "") & np.isfinite(candidates.scores[:, :width])).tolist():
             parent, token = candidates.parents[row, column], int(candidates.tokens[row, column])
             tokens = (*self.beams.tokens[row, parent].tolist(), token)
             log_probs = (*self.beams.log_probs[row, parent].tolist(), float(candidates.log_probs[row, column]))
             score = float(candidates.scores[row, column] / length_penalty(len(tokens), self.options))
             found = self.finished[self.live[row].index]
-            found.append(Hypothesis(tokens, log_probs, score, token == self.eos))
+            found.append(Hypothesis(tokens, log_probs, score, str(reasons[row, column])))
             found.sort(key=lambda hypothesis: -hypothesis.score)
             del found[width:]
 
     def _is_done(self, row: int, request: Request, length: int) -> bool:
         found = self.finished[request.index]
         best_live = float(self.beams.scores[row, 0])
-        if best_live == -np.inf:
+        if best_live == -np.inf or length >= request.limit:
             return True
         return len(found) == self.options.beams and cannot_improve(
             best_live, length, request.limit, found[-1].score, self.options)
 
     def _results(self, request: Request) -> tuple[Hypothesis, ...]:
         found = self.finished.pop(request.index)
-        return tuple(found[: self.options.n_best]) or (Hypothesis((), (), -np.inf, False),)
+        return tuple(found[: self.options.n_best]) or (Hypothesis((), (), -np.inf, "limit"),)
 
     def _live_hypotheses(self, row: int) -> tuple[Hypothesis, ...]:
         length = self.beams.tokens.shape[2]
         scores = self.beams.scores[row] / length_penalty(length, self.options)
-        return tuple(Hypothesis(tuple(tokens), tuple(log_probs), score, False) for tokens, log_probs, score in zip(
+        return tuple(Hypothesis(tuple(tokens), tuple(log_probs), score, "limit") for tokens, log_probs, score in zip(
             self.beams.tokens[row].tolist(), self.beams.log_probs[row].tolist(), scores.tolist(), strict=True)
             if score > -np.inf)
 

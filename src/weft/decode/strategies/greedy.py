@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from weft.decode.chain import best_of
 from weft.decode.strategies.single import SingleRow
-from weft.decode.strategies.strategy import Outcome
-from weft.spec.decoding import Best, GenerationOptions
+from weft.decode.strategies.strategy import Batch, Outcome
+from weft.spec.decoding import GenerationOptions
+from weft.spec.runner import Best
 
 
 class Greedy(SingleRow):
-    best = 1
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch)
+        self.count = max(1, batch.options.logprobs)
+        self.best = None if batch.chain.needs_logits else self.count
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:
-        return options.beams == 1 and not options.sample
+        return options.beams == 1 and not options.draws and not options.penalty_alpha
 
     def advance(self, step: int, scores: np.ndarray | Best) -> Outcome:
-        assert isinstance(scores, Best)
-        return self.take(step, scores.tokens[:, 0], scores.log_probs[:, 0])
+        if not isinstance(scores, Best):
+            scores = best_of(self.chain.log_probs(scores, self.standing(), self.batch.banned(step)), self.count)
+        return self.take(scores.tokens[:, 0], scores.log_probs[:, 0], scores)
 
 
 STRATEGY = Greedy

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from weft.decode.processors import processors_for
+from weft.decode.chain import best_of, log_softmax
+from weft.decode.rows import Request
 from weft.decode.strategies.single import SingleRow
-from weft.decode.strategies.strategy import Outcome, Request
-from weft.spec.decoding import Best, GenerationOptions, Runner
+from weft.decode.strategies.strategy import Batch, Outcome
+from weft.spec.decoding import GenerationOptions
+from weft.spec.runner import Best
 
 
 class Sampling(SingleRow):
     best = None
 
-    def __init__(self, options: GenerationOptions, runner: Runner, requests: Sequence[Request]) -> None:
-        super().__init__(options, runner, requests)
-        self._processors = processors_for(options)
-        self._generators = {request.index: _generator(request) for request in requests}
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch)
+        self._generators = {request.index: _generator(request) for request in batch.requests}
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:
-        return options.sample
+        return options.draws
 
     def advance(self, step: int, scores: np.ndarray | Best) -> Outcome:
         assert isinstance(scores, np.ndarray)
-        logits = scores.astype(np.float32, copy=True)
-        logits[:, list(self.banned(step))] = -np.inf
+        rows = self.standing()
+        logits = self.chain.ruled(scores, rows, self.batch.banned(step))
         log_probs = log_softmax(logits)
-        for processor in self._processors:
-            logits = processor(logits)
         uniform = np.array([self._generators[request.index].random() for request in self.live])
-        tokens = draw(logits, uniform)
-        return self.take(step, tokens, log_probs[np.arange(len(tokens)), tokens])
+        tokens = draw(self.chain.shaped(logits, rows), uniform)
+        told = best_of(log_probs, self.options.logprobs) if self.options.logprobs else None
+        return self.take(tokens, log_probs[np.arange(len(tokens)), tokens], told)
 
 
 def _generator(request: Request) -> np.random.Generator:
@@ -50,12 +48,6 @@ def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     cumulative = probabilities.cumsum(axis=1)
     threshold = uniform[:, None] * cumulative[:, -1:]
     return (cumulative <= threshold).sum(axis=1).astype(np.int64)
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 [rows, vocabulary]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 STRATEGY = Sampling

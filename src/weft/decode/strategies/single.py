@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from weft.decode.strategies.strategy import Outcome, Request, banned_ids
-from weft.spec.decoding import GenerationOptions, Runner
-from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent
+from weft.decode.rows import Rows
+from weft.decode.strategies.strategy import Batch, Outcome
+from weft.errors import UsageError
+from weft.spec.decoding import GenerationOptions
+from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
+from weft.spec.runner import Best
 
 
 class SingleRow:
-    """Keeps each request's tokens and log-probabilities until end-of-sequence or its limit."""
+    """Keeps each request's tokens and log-probabilities until its end."""
 
     rows = 1
     reports_steps = True
 
-    def __init__(self, options: GenerationOptions, runner: Runner, requests: Sequence[Request]) -> None:
-        self.options, self.eos = options, runner.eos
-        self.live = list(requests)
-        self._tokens: dict[int, list[int]] = {request.index: [] for request in requests}
-        self._log_probs: dict[int, list[float]] = {request.index: [] for request in requests}
+    def __init__(self, batch: Batch) -> None:
+        self.batch, self.options, self.chain = batch, batch.options, batch.chain
+        self.live = list(batch.requests)
+        self._tokens: dict[int, list[int]] = {request.index: [] for request in self.live}
+        self._log_probs: dict[int, list[float]] = {request.index: [] for request in self.live}
+        self._tops: dict[int, list[Top]] = {request.index: [] for request in self.live}
 
-    def banned(self, step: int) -> Sequence[int]:
-        return banned_ids(self.options, self.eos, step)
+    def standing(self) -> Rows:
+        """Where the live rows stand."""
+        tokens = np.array([self._tokens[request.index] for request in self.live], np.int64)
+        return Rows(self.live, tokens.reshape(len(self.live), -1), self.batch.ends)
 
-    def take(self, step: int, tokens: np.ndarray, log_probs: np.ndarray) -> Outcome:
-        """Give each live request its token, int64 [rows], and let the finished go."""
+    def take(self, tokens: np.ndarray, log_probs: np.ndarray, best: Best | None = None) -> Outcome:
+        """Give each live request its token, int64 [rows], and let the finished go. best: what to tell of the others."""
+        self._refuse_dead(log_probs)
         events: list[GenerationEvent] = []
         kept = []
+        tops = _tops(best, self.options.logprobs, len(tokens))
         for row, (request, token, log_prob) in enumerate(
                 zip(self.live, tokens.tolist(), log_probs.tolist(), strict=True)):
-            self._tokens[request.index].append(token)
+            generated = self._tokens[request.index]
+            generated.append(token)
             self._log_probs[request.index].append(log_prob)
-            events.append(TokenEvent(request.index, token, log_prob))
-            if token == self.eos or step + 1 >= request.limit:
-                events.append(FinishedEvent(request.index, (self._hypothesis(request, token == self.eos),)))
-            else:
+            self._tops[request.index].append(tops[row])
+            events.append(TokenEvent(request.index, token, log_prob, top=tops[row]))
+            reason = self.batch.reason(request, generated)
+            if reason is None:
                 kept.append(row)
+            else:
+                events.append(FinishedEvent(request.index, (self._hypothesis(request.index, reason),)))
         self.live = [self.live[row] for row in kept]
         rows = np.array(kept, dtype=np.int64)
         return Outcome(rows, tokens[rows], events)
 
-    def _hypothesis(self, request: Request, finished: bool) -> Hypothesis:
-        tokens, log_probs = self._tokens.pop(request.index), self._log_probs.pop(request.index)
+    def _refuse_dead(self, log_probs: np.ndarray) -> None:
+        """Raises UsageError for a row that has no token left to choose."""
+        for request, log_prob in zip(self.live, log_probs, strict=True):
+            if not np.isfinite(log_prob):
+                names = ", ".join(("bans", *self.chain.rules))
+                raise UsageError(f"request {request.index}: no token is left to choose after "
+                                 f"{len(self._tokens[request.index])} of them; the rules in force ({names}) forbid all")
+
+    def _hypothesis(self, index: int, reason: str) -> Hypothesis:
+        tokens, log_probs, tops = self._tokens.pop(index), self._log_probs.pop(index), self._tops.pop(index)
         score = sum(log_probs) / length_penalty(len(tokens), self.options)
-        return Hypothesis(tuple(tokens), tuple(log_probs), score, finished)
+        return Hypothesis(tuple(tokens), tuple(log_probs), score, reason, tuple(tops) if self.options.logprobs else ())
+
+
+def _tops(best: Best | None, count: int, rows: int) -> list[Top]:
+    """The `count` likeliest tokens of each row, with their log-probabilities."""
+    if best is None or not count:
+        return [()] * rows
+    return [tuple(zip(ids, values, strict=True))
+            for ids, values in zip(best.tokens[:, :count].tolist(), best.log_probs[:, :count].tolist(), strict=True)]
 
 
 def length_penalty(length: int, options: GenerationOptions) -> float:

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from weft.spec.decoding import Best, GenerationOptions, Runner
-from weft.spec.events import GenerationEvent
+from weft.decode.chain import Chain
+from weft.decode.rows import Request
+from weft.spec.decoding import GenerationOptions
+from weft.spec.events import GenerationEvent, Reason
+from weft.spec.runner import Best, Runner
+
+Stops = Callable[[Request, Sequence[int]], bool]
+"""Whether what a request has generated so far ends it, besides end-of-sequence: a stop string, say."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """One input of a batch. limit: most new tokens (1 or more). Its random stream is (seed, stream)."""
+class Batch:
+    """What a strategy is made of: the requests that it decodes together, and how."""
 
-    index: int
-    limit: int
-    seed: int = 0
-    stream: int = 0
+    options: GenerationOptions
+    runner: Runner
+    requests: Sequence[Request]
+    chain: Chain
+    stops: Stops | None = None
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids that end a text."""
+        return frozenset((self.runner.eos, *self.options.eos))
+
+    def banned(self, step: int) -> Sequence[int]:
+        """Ids that must not be chosen at this step (0 is the first): the options' own, and ends below the minimum length."""
+        return (*self.options.banned, *sorted(self.ends)) if step < self.options.min_new_tokens else self.options.banned
+
+    def reason(self, request: Request, tokens: Sequence[int]) -> Reason | None:
+        """Why a request is over once it has generated `tokens`; None if it goes on."""
+        if tokens[-1] in self.ends:
+            return "end"
+        if self.stops is not None and self.stops(request, tokens):
+            return "stop"
+        return "limit" if len(tokens) >= request.limit else None
 
 
 @dataclass(frozen=True)
@@ -47,17 +71,8 @@ class Strategy(Protocol):
         """Whether these options ask for this strategy; true for exactly one."""
         ...
 
-    def __init__(self, options: GenerationOptions, runner: Runner, requests: Sequence[Request]) -> None: ...
-
-    def banned(self, step: int) -> Sequence[int]:
-        """Ids that must not be chosen at this step (0 is the first)."""
-        ...
+    def __init__(self, batch: Batch) -> None: ...
 
     def advance(self, step: int, scores: np.ndarray | Best) -> Outcome:
-        """Choose. scores: logits float32 [rows, vocabulary], or a Best if `best` is a number."""
+        """Choose. scores: logits float32 [rows, vocabulary], or a Best (without batch.banned(step)) if `best` is a number."""
         ...
-
-
-def banned_ids(options: GenerationOptions, eos: int, step: int) -> Sequence[int]:
-    """Semantics 2, bans: the options' own, and end-of-sequence below the minimum length."""
-    return (*options.banned, eos) if step < options.min_new_tokens else options.banned

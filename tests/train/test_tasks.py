@@ -16,6 +16,7 @@ from weft.bundle import open_bundle, save_bundle
 from weft.errors import DataError, UsageError
 from weft.spec import config as c
 from weft.spec import training as t
+from weft.train.run import SHAPE
 
 SMALL: dict[str, Any] = {"width": 32, "layers": 1, "heads": 2, "feed_forward": 64, "threads": 1, "samples": 1, "warmup": 10,
                          "batch_tokens": 400, "learning_rate": 1e-2, "dropout": 0.0, "validation_examples": 50,
@@ -23,7 +24,8 @@ SMALL: dict[str, Any] = {"width": 32, "layers": 1, "heads": 2, "feed_forward": 6
 
 
 def finished(**options: Any) -> t.Finished:
-    *_, end = weft.train(t.TrainingOptions(**(SMALL | options)))
+    own = {name: value for name, value in SMALL.items() if "start" not in options or name not in SHAPE}
+    *_, end = weft.train(t.TrainingOptions(**(own | options)))
     assert isinstance(end, t.Finished)
     return end
 
@@ -106,6 +108,8 @@ def test_fill_then_classify_from_its_weights(files: dict[str, str], tmp_path: Pa
                                after["encoder.blocks.0.feed_forward.up.weight"], atol=1e-6)
     assert after["head.weight"].shape == (2, 32)
     assert isinstance(weft.load(tmp_path / "b").config.head, c.ClassificationHead)
+    with pytest.raises(UsageError, match="layers and width do nothing with --start: the model and its tokenizer are those of"):
+        next(weft.train(t.TrainingOptions(**(options | {"layers": 2, "width": 8, "out": str(tmp_path / "c")}))))
     with pytest.raises(UsageError, match="is encoder-only, and complete is for decoder-only models"):
         finished(**(options | {"task": "complete", "out": str(tmp_path / "c"), "data": (files["text"],)}))
 

@@ -84,7 +84,7 @@ def default_out(options: TrainingOptions) -> str:
 def _begin(folder: Path, asked: TrainingOptions, pairs: list[Example], validation: list[Example], notes: list[str]) -> Run:
     _refuse_foreign_folder(folder.parent)
     task = find_task(asked.task)
-    beginning = open_bundle(find_model(asked.start)) if asked.start else None
+    beginning = _beginning(asked)
     tokenizer = _tokenizer(asked, task, pairs, beginning)
     options = plan.resolve(asked, _amount(task, pairs), _count_tokens(tokenizer, task, pairs))
     options = replace(options, precision=plan.choose_precision() if options.precision == "auto" else options.precision,
@@ -119,6 +119,21 @@ def _take_up(folder: Path, asked: TrainingOptions, record: dict[str, Any], pairs
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     config = c.ModelConfig.from_dict(record["config"])
     return _encode(folder, options, config, tokenizer, pairs, validation, notes)
+
+
+SHAPE = ("layers", "decoder_layers", "width", "heads", "feed_forward", "placement", "vocabulary")
+"""Options of a model and a tokenizer that are made anew."""
+
+
+def _beginning(asked: TrainingOptions) -> Bundle | None:
+    """The bundle that the run begins with. Raises UsageError where options ask for another model than that."""
+    if not asked.start:
+        return None
+    own = ["family"] * (asked.family != "auto") + [name for name in SHAPE if getattr(asked, name) is not None]
+    if own:
+        raise UsageError(f"{' and '.join(own)} {'do' if len(own) > 1 else 'does'} nothing with --start: the model and its "
+                         f"tokenizer are those of {asked.start}; leave out, or train without --start")
+    return open_bundle(find_model(asked.start))
 
 
 def _tokenizer(asked: TrainingOptions, task: Task, examples: Sequence[Example], beginning: Bundle | None) -> Tokenizer:

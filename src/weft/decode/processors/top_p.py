@@ -1,6 +1,7 @@
 """Top-p, the nucleus: the smallest set of likeliest tokens whose probabilities reach p (Holtzman et al. 2019).
 
-The token that crosses p stays, and so does always one, as in Hugging Face's TopPLogitsWarper.
+The token that crosses p stays, and so does always one, as in Hugging Face's TopPLogitsWarper. All that tie with it stay
+too, so that sorted values are enough: sorting ids along takes ten times as long.
 """
 
 from __future__ import annotations
@@ -25,14 +26,12 @@ class TopP:
         return cls(options.top_p) if options.top_p < 1.0 else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        order = np.argsort(logits, axis=1, kind="stable")  # rising, as the reference has it
-        rising = np.take_along_axis(logits, order, 1).astype(np.float64)
-        probabilities = np.exp(rising - rising[:, -1:])
+        rising = np.sort(logits, axis=1)
+        probabilities = np.exp((rising - rising[:, -1:]).astype(np.float64))
         below = probabilities.cumsum(axis=1) <= (1.0 - self.p) * probabilities.sum(axis=1, keepdims=True)
         below[:, -1] = False
-        removed = np.zeros_like(below)
-        np.put_along_axis(removed, order, below, 1)
-        return np.where(removed, np.float32(-np.inf), logits)
+        smallest = np.take_along_axis(rising, below.sum(axis=1, keepdims=True), 1)
+        return np.where(logits < smallest, np.float32(-np.inf), logits)
 
 
 PROCESSOR = TopP

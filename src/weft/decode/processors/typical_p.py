@@ -31,7 +31,7 @@ class TypicalP:
         surprise = -log_probs
         entropy = (probabilities * np.where(probabilities > 0, surprise, 0.0)).sum(axis=1, keepdims=True)
         distance = np.abs(surprise - entropy)
-        order = np.argsort(distance, axis=1, kind="stable")
+        order = np.argsort(distance, axis=1)  # equals stay or go together, so that their order does not matter
         reached = np.take_along_axis(probabilities, order, 1).cumsum(axis=1)
         last = np.minimum((reached < self.p).sum(axis=1, keepdims=True), logits.shape[1] - 1)
         farthest = np.take_along_axis(distance, np.take_along_axis(order, last, 1), 1)

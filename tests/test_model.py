@@ -138,5 +138,5 @@ def test_a_preset_stands_between_the_defaults_and_the_options(model: weft.Model)
     assert hf.beams == model.defaults.beams and model.options().beam_scores == "renormalised"
     assert model.generate(TEXTS[:1], preset="hf", max_new_tokens=5)[0].tokens
     assert list(model.stream(TEXTS[0], preset="vllm", max_new_tokens=5))
-    with pytest.raises(UnknownNameError, match="unknown preset 'vlm'. Did you mean 'vllm'"):
+    with pytest.raises(UnknownNameError, match=r"unknown preset 'vlm'. Did you mean 'vllm'"):
         model.translate(TEXTS, preset="vlm")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -233,6 +236,14 @@ def test_presets_order_as_their_tools_do() -> None:
     assert order("llama.cpp") == ["top_k", "typical_p", "top_p", "min_p", "temperature"]
     with pytest.raises(UnknownNameError, match=r"unknown preset 'huggingface'.*Known: ctranslate2, hf, llama.cpp, vllm"):
         preset("huggingface")
+
+
+def test_the_guide_names_every_option_and_has_processors_in_their_order() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "decoding.md").read_text("utf-8")
+    missing = [option.name for option in fields(GenerationOptions) if not re.search(rf"\b{option.name}\b", guide)]
+    assert not missing
+    rows = [name.strip() for row in re.findall(r"^\| ([a-z_, ]+) \|", guide, re.MULTILINE) for name in row.split(",")]
+    assert [name for name in rows if name in processors()] == list(processors())
 
 
 # ---------------------------------------------------------------- bad input

@@ -182,6 +182,7 @@ def test_forced_first_token(beams: int) -> None:
 DISTRIBUTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"temperature": 0.7, "top_k": 20, "top_p": 0.8}, {"temperature": 0.7, "top_k": 20, "top_p": 0.8}),
     ({"temperature": 2.5, "min_p": 0.3, "typical_p": 0.8}, {"temperature": 2.5, "min_p": 0.3, "typical_p": 0.8, "top_k": 0}),
+    ({"eta_cutoff": 0.1, "epsilon_cutoff": 0.01}, {"eta_cutoff": 0.1, "epsilon_cutoff": 0.01, "top_k": 0}),
     ({"epsilon_cutoff": 0.02, "repetition_penalty": 1.4, "no_repeat_ngram": 1},
      {"epsilon_cutoff": 0.02, "repetition_penalty": 1.4, "no_repeat_ngram_size": 1, "top_k": 0}),
     ({"temperature": 0.9, "top_k": 30, "top_p": 0.95, "min_p": 0.01, "typical_p": 0.97, "epsilon_cutoff": 0.001,

@@ -68,6 +68,7 @@ ORACLES: list[tuple[dict[str, Any], Callable[[Ids], Any]]] = [
     *(({"sample": True, "min_p": p}, lambda ids, p=p: hf.MinPLogitsWarper(p)) for p in (0.001, 0.1, 0.9, 1.0)),
     *(({"sample": True, "typical_p": p}, lambda ids, p=p: hf.TypicalLogitsWarper(p)) for p in (0.001, 0.2, 0.9, 0.999)),
     *(({"sample": True, "epsilon_cutoff": e}, lambda ids, e=e: hf.EpsilonLogitsWarper(e)) for e in (1e-4, 0.02, 0.3, 0.999)),
+    *(({"sample": True, "eta_cutoff": e}, lambda ids, e=e: hf.EtaLogitsWarper(e)) for e in (1e-4, 0.02, 0.3, 0.999)),
     *(({"repetition_penalty": p}, lambda ids, p=p: hf.RepetitionPenaltyLogitsProcessor(p)) for p in (0.3, 1.3, 100.0)),
     *(({"encoder_repetition_penalty": p},
        lambda ids, p=p: hf.EncoderRepetitionPenaltyLogitsProcessor(p, encoder_ids(ids))) for p in (0.3, 1.3, 100.0)),

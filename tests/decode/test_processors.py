@@ -136,6 +136,22 @@ def test_presence_and_frequency_count_what_was_generated_only() -> None:
         np.testing.assert_allclose(frequency(logits, rows), logits - 0.75 * counts, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n", [0.01, 1.0, 2.5, 100.0])
+def test_top_n_sigma_against_the_formula(n: float) -> None:
+    """Of llama.cpp: the population's deviation, over what is not forbidden. The same tokens stay at any temperature."""
+    rng, (processor,) = np.random.default_rng(5), processors_for(GenerationOptions(sample=True, top_n_sigma=n)).values()
+    for _ in range(ROUNDS):
+        rows = random_rows(rng, prompted=True)
+        logits = random_logits(rng, len(rows.requests), 30)
+        found = processor(logits, rows)
+        for row, out in zip(logits.astype(np.float64), found, strict=True):
+            allowed = [value for value in row.tolist() if value > -math.inf]
+            lowest = max(allowed) - n * float(torch.tensor(allowed).double().std(correction=0))
+            assert out.tolist() == [value if value >= lowest else -math.inf for value in row.tolist()]
+        hot = processor(logits / np.float32(2.0), rows)
+        np.testing.assert_array_equal(np.isfinite(hot), np.isfinite(found))
+
+
 def test_forced_tokens_are_those_of_hugging_face() -> None:
     logits = np.random.default_rng(4).normal(size=(3, 9)).astype(np.float32)
     rows = Rows([Request(i, 1, source=[4], prompt=[2]) for i in range(3)], np.empty((3, 0), np.int64))

@@ -6,7 +6,6 @@ import numpy as np
 
 from weft.decode.rows import Rows
 from weft.decode.strategies.strategy import Batch, Outcome
-from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.runner import Best
@@ -32,7 +31,7 @@ class SingleRow:
 
     def take(self, tokens: np.ndarray, log_probs: np.ndarray, best: Best | None = None) -> Outcome:
         """Give each live request its token, int64 [rows], and let the finished go. best: what to tell of the others."""
-        self._refuse_dead(log_probs)
+        self.refuse_dead(log_probs)
         events: list[GenerationEvent] = []
         kept = []
         tops = _tops(best, self.options.logprobs, len(tokens))
@@ -52,13 +51,11 @@ class SingleRow:
         rows = np.array(kept, dtype=np.int64)
         return Outcome(rows, tokens[rows], events)
 
-    def _refuse_dead(self, log_probs: np.ndarray) -> None:
+    def refuse_dead(self, log_probs: np.ndarray) -> None:
         """Raises UsageError for a row that has no token left to choose."""
         for request, log_prob in zip(self.live, log_probs, strict=True):
             if not np.isfinite(log_prob):
-                names = ", ".join(("bans", *self.chain.rules))
-                raise UsageError(f"request {request.index}: no token is left to choose after "
-                                 f"{len(self._tokens[request.index])} of them; the rules in force ({names}) forbid all")
+                raise self.batch.dead(request, len(self._tokens[request.index]))
 
     def _hypothesis(self, index: int, reason: str) -> Hypothesis:
         tokens, log_probs, tops = self._tokens.pop(index), self._log_probs.pop(index), self._tops.pop(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -30,8 +31,7 @@ class Chain:
 
     def log_probs(self, logits: np.ndarray, rows: Rows, banned: Sequence[int] = ()) -> np.ndarray:
         """logits [R, V] -> float32 [R, V]: what hypotheses are scored by. -inf where a rule forbids a token."""
-        return self.ruled(log_softmax(logits).astype(np.float32), rows, banned) if self.raw else \
-            log_softmax(self.ruled(logits, rows, banned)).astype(np.float32)
+        return self.ruled(log_softmax(logits), rows, banned) if self.raw else log_softmax(self.ruled(logits, rows, banned))
 
     def ruled(self, logits: np.ndarray, rows: Rows, banned: Sequence[int] = ()) -> np.ndarray:
         """Logits after bans and rules, float32 [R, V]."""
@@ -52,9 +52,19 @@ class Chain:
 def best_of(log_probs: np.ndarray, k: int) -> Best:
     """The k likeliest of each row of log_probs [R, V], ties to the lowest id."""
     k = min(k, log_probs.shape[1])
-    smallest = np.partition(log_probs, -k, axis=1)[:, -k]
-    tokens = np.empty((len(log_probs), k), np.int64)
-    for row, least in enumerate(smallest):
-        ids = np.flatnonzero(log_probs[row] >= least)
-        tokens[row] = ids[np.argsort(-log_probs[row, ids], kind="stable")[:k]]
-    return Best(tokens, np.take_along_axis(log_probs, tokens, 1).astype(np.float32))
+    least = np.partition(log_probs, -k, axis=1)[:, -k, None]
+    rows, ids = np.nonzero(log_probs >= least)
+    if len(ids) == k * len(log_probs):
+        tokens = ids.reshape(-1, k)
+    else:  # some tie with the k-th: the lowest ids of those
+        starts = np.searchsorted(rows, np.arange(len(log_probs) + 1))
+        tokens = np.stack([_likeliest(log_probs[row], ids[start:end], k)
+                           for row, (start, end) in enumerate(itertools.pairwise(starts))])
+    values = np.take_along_axis(log_probs, tokens, 1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return Best(np.take_along_axis(tokens, order, 1), np.take_along_axis(values, order, 1))
+
+
+def _likeliest(log_probs: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
+    """The k of rising `ids` with the largest log_probs, rising; the lowest of equals."""
+    return np.sort(ids[np.argsort(-log_probs[ids], kind="stable")[:k]])

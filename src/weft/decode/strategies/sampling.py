@@ -45,8 +45,8 @@ def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
     The first id at which the cumulative probability, in id order, exceeds the number.
     """
-    probabilities = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    cumulative = probabilities.cumsum(axis=1)
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    cumulative = probabilities.cumsum(axis=1, dtype=np.float64)
     threshold = uniform[:, None] * cumulative[:, -1:]
     return (cumulative <= threshold).sum(axis=1).astype(np.int64)
 

@@ -13,11 +13,14 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.strategies.strategy import Stops
+from weft.decode.tracing import check_selection, described
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
+from weft.spec.decoding_trace import DecodingTrace
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.trace import Trace
 from weft.tasks import find_task
@@ -281,6 +284,33 @@ class Model:
         self._check_ids(target, "target", self.config.window.target)
         return self.runner.logits(source, target, trace)
 
+    def trace(self, texts: str | Ids | Sequence[str | Ids], *, candidates: int = 10, layers: Ids | None = None,
+              heads: Ids | None = None, truncate: Truncate = "refuse", **options: Any) -> DecodingTrace:
+        """Decode one text, or several together, as `generate` does, and tell how: weft.spec.decoding_trace.
+
+        candidates: likeliest tokens of each step to keep. layers, heads: numbers, from 0, of those whose attention is kept;
+        None for all. Raises UsageError for numbers that the model does not have, and for a blank text to translate.
+        """
+        self._needs_decoder()
+        check_selection(self.config, candidates, layers, heads)
+        chosen, given = self.options(**options), _many(texts)
+        if self.config.encoder is None:
+            inputs = [self._prompt(index, item, chosen, truncate) for index, item in enumerate(given)]
+        else:
+            inputs = [self._source(item) for item in given]
+            for index, (item, source) in enumerate(zip(given, inputs, strict=True)):
+                if isinstance(item, str) and not item.strip():
+                    raise UsageError(f"input {index + 1} is blank, so there is nothing to decode; give it words")
+                self._check_window(index, source, "")
+        recorder = Recorder(candidates, layers, heads)
+        named = {"prompts" if self.config.encoder is None else "sources": inputs}
+        found = generate_batch(self.runner, **({"sources": None} | named), options=chosen, stops=self._stops(chosen),
+                               recorder=recorder)
+        results = [self._result(hypotheses, ids, chosen.stop) for hypotheses, ids in zip(found, inputs, strict=True)]
+        texts_out = [tuple(one.text for one in result.alternatives or (result,)) for result in results]
+        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, recorder.requests(found),
+                         [item if isinstance(item, str) else "" for item in given], texts_out)
+
     def options(self, **options: Any) -> GenerationOptions:
         """This model's defaults with `options` in their place. Raises UsageError."""
         return _override(self.defaults, options)
@@ -443,6 +473,12 @@ def _rows(ids: Any) -> list[list[int]]:
     if not found:
         raise UsageError("no rows of token ids are given")
     return found
+
+
+def _many(texts: Any) -> list[Any]:
+    """One text or row of ids, or several, as a list."""
+    return [texts] if isinstance(texts, str) or (len(texts) and np.ndim(texts[0]) == 0 and not isinstance(texts[0], str)) \
+        else list(texts)
 
 
 def _join(parts: list[Result], blank: str) -> Result:

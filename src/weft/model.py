@@ -303,9 +303,8 @@ class Model:
                     raise UsageError(f"input {index + 1} is blank, so there is nothing to decode; give it words")
                 self._check_window(index, source, "")
         recorder = Recorder(candidates, layers, heads)
-        named = {"prompts" if self.config.encoder is None else "sources": inputs}
-        found = generate_batch(self.runner, **({"sources": None} | named), options=chosen, stops=self._stops(chosen),
-                               recorder=recorder)
+        sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
+        found = generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen), recorder=recorder)
         results = [self._result(hypotheses, ids, chosen.stop) for hypotheses, ids in zip(found, inputs, strict=True)]
         texts_out = [tuple(one.text for one in result.alternatives or (result,)) for result in results]
         return described(self.bundle.path.name, self.config, self.tokenizer, chosen, recorder.requests(found),

@@ -59,8 +59,8 @@ class TorchRunner:
         longest, pad = max(map(len, prefix)), self.model.config.special.pad
         ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in prefix], dtype=torch.int64)
         self._advance(ids, self._past.read(longest, torch.tensor([longest - len(row) for row in prefix])), trace)
-        for name in [name for name in trace or () if name.endswith("self_attention.weights")]:
-            trace.arrays[name] = trace.arrays[name][..., :longest]  # type: ignore[union-attr]
+        if trace is not None:  # attention runs over whole buffers
+            trace.arrays |= {name: array[..., :longest] for name, array in trace.arrays.items() if name.endswith("weights")}
 
     @torch.inference_mode()
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None

@@ -81,7 +81,8 @@ class Recorder:
         """What came of reading sources or prompts of these lengths; those without tokens to come are not among them."""
         active = [one for one in self._recorded if one.request.limit > 0]
         for place, (one, length) in enumerate(zip(active, lengths, strict=True)):
-            one.reading = {name: self._own(name, array[place], length) for name, array in trace.arrays.items()}
+            if length:
+                one.reading = {name: self._own(name, array[place], length) for name, array in trace.arrays.items()}
 
     def _own(self, name: str, array: np.ndarray, length: int) -> np.ndarray:
         """[T, D] or [H, T, T] without padding, which an encoder has on the right and a decoder on the left."""
@@ -210,15 +211,16 @@ class Watched:
 def _describe(stages: Sequence[tuple[str, np.ndarray]], candidates: np.ndarray) -> dict[str, np.ndarray]:
     """Arrays of a Step for all rows, from scores [rows, vocabulary] after each stage."""
     shown, log_sums, removed, masses = [], [], [], []
-    before, total = np.empty(0), np.empty(0)
+    before, total, alive = np.empty(0), np.empty(0), np.empty(0, bool)
     with np.errstate(divide="ignore", invalid="ignore"):
         for stage, (_, scores) in enumerate(stages):
             highest = scores.max(axis=1)
             exps = np.exp(scores - np.where(np.isfinite(highest), highest, 0)[:, None])
-            gone = (exps == 0) & (before > 0) & np.isneginf(scores) if stage else np.zeros(scores.shape, bool)
-            removed.append(gone.sum(axis=1))
-            masses.append((before * gone).sum(axis=1, dtype=np.float64) / total if stage else np.zeros(len(scores)))
-            before, total = exps, exps.sum(axis=1, dtype=np.float64)
+            stays = scores != -np.inf
+            gone = alive & ~stays if stage else np.zeros(scores.shape, bool)
+            removed.append(np.count_nonzero(gone, axis=1))
+            masses.append(np.where(gone, before, 0).sum(axis=1) / total if stage else np.zeros(len(scores)))
+            before, total, alive = exps, exps.sum(axis=1, dtype=np.float64), stays
             log_sums.append(np.where(np.isfinite(highest), highest, 0) + np.log(total))
             shown.append(np.where(candidates < 0, np.float32(-np.inf), np.take_along_axis(scores, candidates, 1)))
     return {"candidates": candidates, "scores": np.stack(shown).astype(np.float32), "log_sums": np.stack(log_sums),

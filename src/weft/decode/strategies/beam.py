@@ -121,9 +121,10 @@ class Beam:
         reasons = self._reasons(candidates)
         ended = reasons != ""
         if self.batch.recorder is not None:
-            ending = ended & (np.arange(ended.shape[1]) < self.rows)  # the others are no results (semantics 6)
-            self.batch.recorder.considered(self.live, self.beams.scores, candidates.parents, candidates.tokens, candidates.log_probs,
-                                           candidates.scores / length_penalty(step + 1, self.options), ending)
+            self.batch.recorder.considered(
+                self.live, self.beams.scores, candidates.parents, candidates.tokens, candidates.log_probs,
+                candidates.scores / length_penalty(step + 1, self.options),
+                ended & (np.arange(ended.shape[1]) < self.rows))  # what ends below the first W is no result
         self._collect(candidates, reasons)
         self.beams, parents = next_beams(self.beams, candidates, ended)
         events: list[GenerationEvent] = []

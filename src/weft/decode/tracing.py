@@ -40,7 +40,14 @@ def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: 
                 for request, text, found in zip(requests, texts, results, strict=True)]
     ids = sorted({token for request in requests for token in _ids(request)})
     return DecodingTrace(model, config.kind, name_of(options), changed(options),
-                         dict(zip(ids, tokenizer.tokens(ids), strict=True)), tuple(requests))
+                         {token: _piece(tokenizer, token) for token in ids}, tuple(requests))
+
+
+def _piece(tokenizer: Tokenizer, token: int) -> str:
+    """What a token adds to the text, spaces as `▁`; as the vocabulary spells it where only the library knows more."""
+    if tokenizer.spelling is None:
+        return tokenizer.tokens([token])[0]
+    return tokenizer.bytes_of(token, skip_special=False).decode("utf-8", "backslashreplace").replace(" ", "▁")
 
 
 def _ids(request: RequestTrace) -> Iterator[int]:

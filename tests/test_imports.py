@@ -25,7 +25,8 @@ def test_nothing_slow_is_loaded_and_it_is_quick(code: str) -> None:
     assert min(seconds) < 0.3
 
 
-@pytest.mark.parametrize("verb", ["translate", "complete", "fill", "classify", "tag", "import", "export", "show"])
+@pytest.mark.parametrize("verb", ["translate", "complete", "fill", "classify", "tag", "import", "export", "show", "explain",
+                                  "doctor"])
 def test_help_of_a_verb_loads_no_torch(verb: str) -> None:
     check = (f"from weft.cli import run; run([{verb!r}, '--help'])\nimport sys\n"
              "print([name for name in ('torch', 'transformers', 'sacrebleu', 'huggingface_hub') if name in sys.modules])")

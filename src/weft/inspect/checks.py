@@ -257,10 +257,10 @@ def _beyond(gaps: Sequence[float], what: str = "input") -> list[str]:
 
 
 def _gap(one: Hypothesis, other: Hypothesis) -> float:
-    """Largest difference of log-probabilities. Where tokens differ, the scores' too: two that tie may change places."""
+    """Largest difference of log-probabilities; where tokens differ, that of the scores, for two that tie may change places."""
     if one.tokens == other.tokens:
         return _difference(np.array(one.log_probs), np.array(other.log_probs))
-    return max(abs(one.score - other.score), 2 * TOLERANCE if one.score == -np.inf else 0.0)
+    return abs(one.score - other.score)
 
 
 def _logit_gaps(ones: Sequence[np.ndarray] | np.ndarray, others: Sequence[np.ndarray]) -> list[float]:

@@ -1,7 +1,7 @@
-"""Beam search (semantics 3 to 8), all requests of a batch at once.
+"""Beam search: the W best beginnings of each request go on together, the best that ended wins (semantics 3 to 8).
 
-Arrays have one row a request: Q requests, W live hypotheses (beams), N tokens so far. The functions are pure; the
-class only keeps their results between steps.
+All requests of a batch at once. Arrays have one row a request: Q requests, W live hypotheses (beams), N tokens so far.
+The functions are pure; the class only keeps their results between steps.
 """
 
 from __future__ import annotations

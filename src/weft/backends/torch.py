@@ -90,7 +90,8 @@ class TorchRunner:
         for name, array in trace.arrays.items():
             if name.endswith("weights"):
                 array = array.swapaxes(1, 2)  # [N, W, H, S]
-                array = np.take_along_axis(array, columns, 3) if "self_attention" in name else array
+                if "self_attention" in name:  # one row's own columns are the first
+                    array = array[..., : columns.shape[-1]] if self._copies == 1 else np.take_along_axis(array, columns, 3)
                 trace.arrays[name] = array.reshape(-1, array.shape[2], 1, array.shape[3])
             else:
                 trace.arrays[name] = array.reshape(-1, 1, array.shape[-1])

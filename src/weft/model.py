@@ -304,11 +304,13 @@ class Model:
                 self._check_window(index, source, "")
         recorder = Recorder(candidates, layers, heads)
         sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
-        found = generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen), recorder=recorder)
-        results = [self._result(hypotheses, ids, chosen.stop) for hypotheses, ids in zip(found, inputs, strict=True)]
-        texts_out = [tuple(one.text for one in result.alternatives or (result,)) for result in results]
-        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, recorder.requests(found),
-                         [item if isinstance(item, str) else "" for item in given], texts_out)
+        generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen), recorder=recorder)
+        requests = []
+        for place, request in enumerate(recorder.requests):
+            item = given[place * len(given) // len(recorder.requests)]
+            texts_out = tuple(self._one(found, request.prompt, chosen.stop).text for found in request.results)
+            requests.append(replace(request, text=item if isinstance(item, str) else "", texts=texts_out))
+        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests)
 
     def options(self, **options: Any) -> GenerationOptions:
         """This model's defaults with `options` in their place. Raises UsageError."""

@@ -51,7 +51,8 @@ WAYS = [way for way in WAYS if known(way)]
 
 def recorded(runner: object, way: dict, sources: list | None = SOURCES, **arguments: object) -> tuple[RequestTrace, ...]:
     recorder = Recorder(candidates=4)
-    return recorder.requests(generate_batch(runner, sources, options(way), recorder=recorder, **arguments))
+    generate_batch(runner, sources, options(way), recorder=recorder, **arguments)
+    return recorder.requests
 
 
 def test_every_strategy_is_recorded_here() -> None:
@@ -127,7 +128,8 @@ def test_what_sampling_drew_from() -> None:
     """The drawn number, with what the last stage left, gives the chosen token again."""
     recorder = Recorder(candidates=12)
     way = {"sample": True, "temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 7}
-    for request in recorder.requests(generate_batch(FakeRunner(12), SOURCES, options(way), recorder=recorder)):
+    generate_batch(FakeRunner(12), SOURCES, options(way), recorder=recorder)
+    for request in recorder.requests:
         for step in request.steps:
             assert step.stages == ("model", "bans", "temperature", "top_k", "top_p")
             order = np.argsort(step.candidates[0])

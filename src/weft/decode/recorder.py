@@ -1,8 +1,8 @@
 """The recorder: what the loop, the chain and the strategies tell of themselves, put together as a trace.
 
     recorder = Recorder()
-    results = generate_batch(runner, sources, options, recorder=recorder)
-    recorder.requests(results)
+    generate_batch(runner, sources, options, recorder=recorder)
+    recorder.requests
 
 A new strategy tells it what it chose among (`considered`), and what it drew (`drew`). Nothing that is recorded changes
 what is decoded: full logits come from the runner's trace, beside the answer that the strategy asked for.
@@ -19,7 +19,7 @@ import numpy as np
 from weft.decode.chain import best_of
 from weft.decode.rows import Request
 from weft.spec.decoding_trace import FINISHED, KEPT, PRUNED, Continuations, RequestTrace, Step
-from weft.spec.events import Hypothesis
+from weft.spec.events import FinishedEvent, Hypothesis
 from weft.spec.runner import Best, Runner
 from weft.spec.trace import Trace
 
@@ -34,6 +34,8 @@ class _Recorded:
     request: Request
     reading: dict[str, np.ndarray] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    results: tuple[Hypothesis, ...] = (Hypothesis((), (), 0.0, "limit"),)
+    """What the loop gives a request without tokens to come; the others tell their own."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ class Recorder:
         self._drawn: np.ndarray | None = None
         self._considered: _Considered | None = None
 
-    def requests(self, results: Sequence[tuple[Hypothesis, ...]]) -> tuple[RequestTrace, ...]:
-        """The trace of every request, given what came out of each."""
+    @property
+    def requests(self) -> tuple[RequestTrace, ...]:
+        """The trace of every request, once decoding is over."""
         return tuple(RequestTrace("", tuple(one.request.source), tuple(one.request.prompt), one.request.limit,
-                                  one.request.seed, one.request.stream, one.reading, tuple(one.steps), hypotheses)
-                     for one, hypotheses in zip(self._recorded, results, strict=True))
+                                  one.request.seed, one.request.stream, one.reading, tuple(one.steps), one.results)
+                     for one in self._recorded)
 
     # ------------------------------------------------------------ told by the loop and its runner
 
@@ -78,11 +81,13 @@ class Recorder:
         return Watched(runner, self)
 
     def read(self, trace: Trace, lengths: Sequence[int]) -> None:
-        """What came of reading sources or prompts of these lengths; those without tokens to come are not among them."""
+        """What came of reading sources or prompts of these lengths, each of as many requests in a row; those without tokens to
+        come are not among them."""
         active = [one for one in self._recorded if one.request.limit > 0]
-        for place, (one, length) in enumerate(zip(active, lengths, strict=True)):
-            if length:
-                one.reading = {name: self._own(name, array[place], length) for name, array in trace.arrays.items()}
+        for place, one in enumerate(active):
+            place = place * len(lengths) // len(active)
+            if lengths[place]:
+                one.reading = {name: self._own(name, array[place], lengths[place]) for name, array in trace.arrays.items()}
 
     def _own(self, name: str, array: np.ndarray, length: int) -> np.ndarray:
         """[T, D] or [H, T, T] without padding, which an encoder has on the right and a decoder on the left."""
@@ -113,9 +118,12 @@ class Recorder:
         arrays = _describe(self._stages, self._chosen_ids(told))
         stages = tuple(name for name, _ in self._stages)
         drawn = np.full(len(told.sums) * width, np.nan) if self._drawn is None else self._drawn
-        recorded = {id(one.request): one for one in self._recorded}
+        recorded = {one.request.index: one for one in self._recorded}
+        for event in outcome.events:
+            if isinstance(event, FinishedEvent):
+                recorded[event.request].results = event.hypotheses
         for place, request in enumerate(told.requests):
-            one, rows = recorded[id(request)], slice(place * width, (place + 1) * width)
+            one, rows = recorded[request.index], slice(place * width, (place + 1) * width)
             mine = parents // width == place
             kept = {(int(parent) % width, int(token)): row for row, (parent, token) in
                     enumerate(zip(parents[mine], following[mine], strict=True))}
@@ -184,23 +192,23 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Any:
+    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None, **others: Any) -> Any:
         trace = Trace(*self._recorder.patterns) if trace is None else trace
-        memory = self._runner.encode(source, trace)
+        memory = self._runner.encode(source, trace=trace, **others)
         self._recorder.read(trace, [len(row) for row in source])
         return memory
 
-    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
-              ) -> None:
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              **others: Any) -> None:
         trace = Trace(*self._recorder.patterns) if trace is None else trace
-        self._runner.start(memory, copies, prefix, trace)
+        self._runner.start(memory, copies, prefix, trace=trace, **others)
         if prefix is not None:
             self._recorder.read(trace, [len(row) for row in prefix])
 
-    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
-             ) -> np.ndarray | Best:
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None,
+             **others: Any) -> np.ndarray | Best:
         trace = Trace(*self._recorder.patterns) if trace is None else trace
-        scores = self._runner.step(tokens, best, banned, trace)
+        scores = self._runner.step(tokens, best, banned, trace=trace, **others)
         self._recorder.stepped(trace, banned)
         return scores
 

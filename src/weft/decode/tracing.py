@@ -34,10 +34,8 @@ def changed(options: GenerationOptions) -> dict[str, Any]:
 
 
 def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: GenerationOptions,
-              requests: Sequence[RequestTrace], texts: Sequence[str], results: Sequence[tuple[str, ...]]) -> DecodingTrace:
-    """texts: what was given, and results: what came out, of each request."""
-    requests = [dataclasses.replace(request, text=text, texts=found)
-                for request, text, found in zip(requests, texts, results, strict=True)]
+              requests: Sequence[RequestTrace]) -> DecodingTrace:
+    """The whole trace, with what each token adds to a text."""
     ids = sorted({token for request in requests for token in _ids(request)})
     return DecodingTrace(model, config.kind, name_of(options), changed(options),
                          {token: _piece(tokenizer, token) for token in ids}, tuple(requests))

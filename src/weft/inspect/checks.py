@@ -168,7 +168,8 @@ def one_beam(patient: Patient) -> Finding:
 def beams_and_greedy(patient: Patient) -> Finding:
     """The best of several beams scores no lower than greedy, unless better beginnings have pushed greedy's out."""
     greedy, recorder = patient.decode(patient.options()), Recorder()
-    beam = recorder.requests(patient.decode(patient.options(beams=BEAMS), recorder=recorder))
+    patient.decode(patient.options(beams=BEAMS), recorder=recorder)
+    beam = recorder.requests
     gains = [request.results[0].score - hypotheses[0].score for request, hypotheses in zip(beam, greedy, strict=True)]
     below = [place for place, gain in enumerate(gains) if not gain >= -TOLERANCE]
     wrong = [f"input {place + 1}" for place in below if not _was_pruned(beam[place], greedy[place][0])]

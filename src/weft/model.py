@@ -293,7 +293,7 @@ class Model:
         """
         self._needs_decoder()
         check_selection(self.config, candidates, layers, heads)
-        chosen, given = self.options(**options), _many(texts)
+        chosen, given = self.options(**options | {"lookup": 0}), _many(texts)  # guesses change the speed only
         if self.config.encoder is None:
             inputs = [self._prompt(index, item, chosen, truncate) for index, item in enumerate(given)]
         else:

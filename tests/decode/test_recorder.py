@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from weft.decode.chain import log_softmax
 from weft.decode.processors import processors_for
 from weft.decode.recorder import Recorder
 from weft.decode.strategies import name_of, strategies
+from weft.decode.strategies.greedy import Greedy
+from weft.decode.strategies.strategy import Outcome
 from weft.errors import DataError, UsageError
 from weft.families import rnn
 from weft.nn.model import Model as Network
@@ -122,6 +125,18 @@ def test_candidates_are_the_slow_obvious_ones(way: dict) -> None:
                     np.exp(log_softmax(logits[None])[0, [0, 1, 2] + [3] * (number < chosen.min_new_tokens)]).sum(), abs=1e-5)
             chosen_ones = set(zip(step.continuations.parents.tolist(), step.continuations.tokens.tolist(), strict=True))
             assert all(token in step.candidates[parent] for parent, token in chosen_ones)
+
+
+class SaysNothing(Greedy):
+    def take(self, *arguments: object) -> Outcome:
+        recorder, self.batch = self.batch.recorder, replace(self.batch, recorder=None)
+        assert recorder is not None
+        return super().take(*arguments)
+
+
+def test_a_strategy_that_tells_nothing_is_refused_in_words() -> None:
+    with pytest.raises(UsageError, match="does not tell a recorder what it considers"):
+        generate_batch(FakeRunner(12), SOURCES, options({}), recorder=Recorder(), strategy=SaysNothing)
 
 
 def test_what_sampling_drew_from() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from weft.decode.chain import best_of
 from weft.decode.rows import Request
+from weft.errors import UsageError
 from weft.spec.decoding_trace import FINISHED, KEPT, PRUNED, Continuations, RequestTrace, Step
 from weft.spec.events import FinishedEvent, Hypothesis
 from weft.spec.runner import Best, Runner
@@ -112,7 +113,9 @@ class Recorder:
     def decided(self, outcome: Outcome) -> None:
         """A step ends with the strategy's decision."""
         told = self._considered
-        assert told is not None, "a strategy has to tell the recorder what it considered"
+        if told is None or told.sums.size != len(self._stages[0][1]):
+            raise UsageError("this way of decoding does not tell a recorder what it considers, so it cannot be traced; leave "
+                             "out the options that ask for it, or the trace")
         width = told.sums.shape[1]
         parents, following = np.asarray(outcome.parents), np.asarray(outcome.tokens)
         arrays = _describe(self._stages, self._chosen_ids(told))

@@ -13,11 +13,14 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.strategies.strategy import Stops
+from weft.decode.tracing import check_selection, described
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
+from weft.spec.decoding_trace import DecodingTrace
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.presets import preset as named_preset
 from weft.spec.trace import Trace
@@ -282,6 +285,34 @@ class Model:
         self._check_ids(target, "target", self.config.window.target)
         return self.runner.logits(source, target, trace)
 
+    def trace(self, texts: str | Ids | Sequence[str | Ids], *, candidates: int = 10, layers: Ids | None = None,
+              heads: Ids | None = None, truncate: Truncate = "refuse", **options: Any) -> DecodingTrace:
+        """Decode one text, or several together, as `generate` does, and tell how: weft.spec.decoding_trace.
+
+        candidates: likeliest tokens of each step to keep. layers, heads: numbers, from 0, of those whose attention is kept;
+        None for all. Raises UsageError for numbers that the model does not have, and for a blank text to translate.
+        """
+        self._needs_decoder()
+        check_selection(self.config, candidates, layers, heads)
+        chosen, given = self.options(**options | {"lookup": 0}), _many(texts)  # guesses change the speed only
+        if self.config.encoder is None:
+            inputs = [self._prompt(index, item, chosen, truncate) for index, item in enumerate(given)]
+        else:
+            inputs = [self._source(item) for item in given]
+            for index, (item, source) in enumerate(zip(given, inputs, strict=True)):
+                if isinstance(item, str) and not item.strip():
+                    raise UsageError(f"input {index + 1} is blank, so there is nothing to decode; give it words")
+                self._check_window(index, source, "")
+        recorder = Recorder(candidates, layers, heads)
+        sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
+        generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen), recorder=recorder)
+        requests = []
+        for place, request in enumerate(recorder.requests):
+            item = given[place * len(given) // len(recorder.requests)]
+            texts_out = tuple(self._one(found, request.prompt, chosen.stop).text for found in request.results)
+            requests.append(replace(request, text=item if isinstance(item, str) else "", texts=texts_out))
+        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests)
+
     def options(self, *, preset: str | None = None, **options: Any) -> GenerationOptions:
         """This model's defaults with `options` in their place. Raises UsageError.
 
@@ -447,6 +478,12 @@ def _rows(ids: Any) -> list[list[int]]:
     if not found:
         raise UsageError("no rows of token ids are given")
     return found
+
+
+def _many(texts: Any) -> list[Any]:
+    """One text or row of ids, or several, as a list."""
+    return [texts] if isinstance(texts, str) or (len(texts) and np.ndim(texts[0]) == 0 and not isinstance(texts[0], str)) \
+        else list(texts)
 
 
 def _join(parts: list[Result], blank: str) -> Result:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from weft.spec.runner import Best
+from weft.spec.trace import Trace
 
 
 class FakeRunner:
@@ -19,10 +20,11 @@ class FakeRunner:
         self.vocabulary_size, self.sharpness = vocabulary, sharpness
         self.most_rows = 0
 
-    def encode(self, source: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> list[tuple[int, ...]]:
         return [tuple(row) for row in source]
 
-    def start(self, memory: list | None, copies: int, prefix: Sequence[Sequence[int]] | None = None) -> None:
+    def start(self, memory: list | None, copies: int, prefix: Sequence[Sequence[int]] | None = None,
+              trace: Trace | None = None) -> None:
         first = memory if memory is not None else [("prompt", *row) for row in prefix or []]
         self.rows = [(row, ()) for row in first for _ in range(copies)]
 
@@ -30,11 +32,14 @@ class FakeRunner:
         seed = zlib.crc32(repr((source, prefix)).encode())
         return (np.random.default_rng(seed).normal(size=self.vocabulary_size) * self.sharpness).astype(np.float32)
 
-    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
+             ) -> np.ndarray | Best:
         assert len(tokens) == len(self.rows)
         self.most_rows = max(self.most_rows, len(tokens))
         self.rows = [(source, (*prefix, int(token))) for (source, prefix), token in zip(self.rows, tokens, strict=True)]
         logits = np.stack([self.logits(*row) for row in self.rows])
+        if trace is not None:
+            trace.add("logits", logits[:, None])
         if best is None:
             return logits
         logits[:, list(banned)] = -np.inf

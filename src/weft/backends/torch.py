@@ -37,12 +37,13 @@ class TorchRunner:
         self._past = Past(0, 0, 1)
 
     @torch.inference_mode()
-    def encode(self, source: Sequence[Sequence[int]]) -> Memory:
+    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Memory:
         ids, lengths = padded(source, self.model.config.special.pad)
-        return self.model.encode(ids, lengths)
+        return self.model.encode(ids, lengths, trace)
 
     @torch.inference_mode()
-    def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None) -> None:
+    def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
+              ) -> None:
         self._memory, self._copies = memory, copies
         if isinstance(memory, RecurrentMemory):
             self._memory = memory.rows(torch.arange(len(memory.outputs)).repeat_interleave(copies))
@@ -51,35 +52,55 @@ class TorchRunner:
         sources = len(memory.keys_values[0][0]) if memory is not None else len(prefix or ())
         self._past = Past(self.model.config.decoder.layers, sources, copies)
         if prefix is not None and any(prefix):
-            self._read(prefix)
+            self._read(prefix, trace)
 
-    def _read(self, prefix: Sequence[Sequence[int]]) -> None:
+    def _read(self, prefix: Sequence[Sequence[int]], trace: Trace | None) -> None:
         """Fill the caches with ragged prompts, padded on the left so that all rows step together."""
         longest, pad = max(map(len, prefix)), self.model.config.special.pad
         ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in prefix], dtype=torch.int64)
-        self._advance(ids, self._past.read(longest, torch.tensor([longest - len(row) for row in prefix])))
+        self._advance(ids, self._past.read(longest, torch.tensor([longest - len(row) for row in prefix])), trace)
+        if trace is not None:  # attention runs over whole buffers
+            trace.arrays |= {name: array[..., :longest] for name, array in trace.arrays.items() if name.endswith("weights")}
 
     @torch.inference_mode()
-    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
+             ) -> np.ndarray | Best:
         ids = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))
         if isinstance(self._memory, RecurrentMemory):
             x = self.model.embed(self.model.target_embedding, ids[:, None])
-            hidden, self._state = self.model.decoder(x, self._memory, self._state)
+            hidden, self._state = self.model.decoder(x, self._memory, self._state, trace)
         else:
-            hidden = self._advance(ids.view(-1, self._copies), self._past.step())
+            hidden = self._advance(ids.view(-1, self._copies), self._past.step(), trace)
         hidden = hidden.reshape(len(ids), -1)
         logits = self.model.head(hidden)
+        if trace is not None:
+            self._split_rows(trace)
+            trace.add("logits", logits[:, None])
         if best is None:
             return logits.float().numpy()
         if len(banned):
             logits.index_fill_(1, torch.as_tensor(list(banned)), -torch.inf)
         return _best(logits, best)
 
-    def _advance(self, ids: Tensor, columns: Columns) -> Tensor:
+    def _split_rows(self, trace: Trace) -> None:
+        """A step's arrays of N sources with W rows each -> [N * W, ...], T = 1; self-attention over each row's own history."""
+        if isinstance(self._memory, RecurrentMemory):
+            return
+        columns = self._past.own_columns().numpy()[:, :, None]
+        for name, array in trace.arrays.items():
+            if name.endswith("weights"):
+                array = array.swapaxes(1, 2)  # [N, W, H, S]
+                if "self_attention" in name:  # one row's own columns are the first
+                    array = array[..., : columns.shape[-1]] if self._copies == 1 else np.take_along_axis(array, columns, 3)
+                trace.arrays[name] = array.reshape(-1, array.shape[2], 1, array.shape[3])
+            else:
+                trace.arrays[name] = array.reshape(-1, 1, array.shape[-1])
+
+    def _advance(self, ids: Tensor, columns: Columns, trace: Trace | None = None) -> Tensor:
         """Feed ids [N, T] at `columns`; returns hidden [N, T, D]."""
         x = self.model.embed(self.model.target_embedding, ids)
         cross = (self._memory.keys_values, self._memory.mask) if self._memory else (None, None)
-        return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns,
+        return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns, trace=trace,
                                   project=self.model.embedding_projection)
 
     @torch.inference_mode()

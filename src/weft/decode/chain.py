@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +14,17 @@ from weft.decode.softmax import log_softmax
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
 
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
+
 
 class Chain:
     """Rules, which every search follows, and shapes, which only sampling does."""
 
-    def __init__(self, options: GenerationOptions, others: Mapping[str, Processor] | None = None) -> None:
+    def __init__(self, options: GenerationOptions, others: Mapping[str, Processor] | None = None,
+                 recorder: Recorder | None = None) -> None:
         """others: rules besides those of the options, such as a grammar, after them."""
+        self.recorder = recorder
         made = processors_for(options)
         self.rules = {name: processor for name, processor in made.items() if not processor.shapes} | dict(others or {})
         self.shapes = {name: processor for name, processor in made.items() if processor.shapes}
@@ -37,15 +43,17 @@ class Chain:
         """Logits after bans and rules, float32 [R, V]."""
         logits = logits.astype(np.float32, copy=True)
         logits[:, list(banned)] = -np.inf
-        return self._through(self.rules.values(), logits, rows)
+        return self._through(self.rules, logits, rows)
 
     def shaped(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         """What is drawn from, of logits after rules."""
-        return self._through(self.shapes.values(), logits, rows)
+        return self._through(self.shapes, logits, rows)
 
-    def _through(self, processors: Iterable[Processor], logits: np.ndarray, rows: Rows) -> np.ndarray:
-        for processor in processors:
+    def _through(self, processors: Mapping[str, Processor], logits: np.ndarray, rows: Rows) -> np.ndarray:
+        for name, processor in processors.items():
             logits = processor(logits, rows)
+            if self.recorder is not None:
+                self.recorder.processed(name, logits)
         return logits
 
 

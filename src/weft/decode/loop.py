@@ -12,9 +12,10 @@ import numpy as np
 from weft.decode.chain import Chain
 from weft.decode.constraints import check
 from weft.decode.processors import Processor
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.strategies import choose
-from weft.decode.strategies.strategy import Batch, Stops
+from weft.decode.strategies.strategy import Batch, Stops, Strategy
 from weft.errors import UsageError, WindowError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis
@@ -26,14 +27,16 @@ Ids = Sequence[int]
 def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
              prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
              streams: Sequence[int] | None = None, limits: Sequence[int] | None = None, steps: bool = True,
-             stops: Stops | None = None, rules: Mapping[str, Processor] | None = None) -> Iterator[GenerationEvent]:
+             stops: Stops | None = None, rules: Mapping[str, Processor] | None = None,
+             recorder: Recorder | None = None, strategy: type[Strategy] | None = None) -> Iterator[GenerationEvent]:
     """Decode a batch; requests are numbered as they stand in `sources` (or `prompts`, for a decoder-only model).
 
     seeds: one per request, instead of options.seed for all. streams: the number of each request among those of its
     seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
     of options.max_new_tokens or the default that it names; 0 gives an empty hypothesis. steps: whether beam search
     yields StepEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides those of the
-    options, by name. Raises UsageError and WindowError at the first event.
+    options, by name. recorder: is told of every step. strategy: instead of the one that the options ask for. Raises
+    UsageError and WindowError at the first event.
     """
     inputs = _inputs(sources, prompts, seeds, streams, limits)
     _check_ids(runner, options)
@@ -43,20 +46,24 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
                         source=() if sources is None else item,
                         prompt=item if sources is None else (runner.start_token,))
                 for index, item in enumerate(inputs)]
+    if recorder is not None:
+        runner = recorder.watch(runner, requests)
     for request in requests:
         if request.limit == 0:
             yield FinishedEvent(request.index, (Hypothesis((), (), 0.0, "limit"),))
     requests = [request for request in requests if request.limit > 0]
     if not requests:
         return
-    batch = Batch(options, runner, requests, Chain(options, rules), stops)
+    batch = Batch(options, runner, requests, Chain(options, rules, recorder), stops, recorder)
     check(options, batch.ends, requests)
-    strategy = choose(batch)
-    strategy.reports_steps = steps
+    chooser = choose(batch) if strategy is None else strategy(batch)
+    chooser.reports_steps = steps
     chosen = [inputs[request.index] for request in requests]
-    tokens = _start(runner, chosen, strategy.rows, prompted=sources is None)
+    tokens = _start(runner, chosen, chooser.rows, prompted=sources is None)
     for step in range(max(request.limit for request in requests)):
-        outcome = strategy.advance(step, runner.step(tokens, strategy.best, batch.banned(step)))
+        outcome = chooser.advance(step, runner.step(tokens, chooser.best, batch.banned(step)))
+        if recorder is not None:
+            recorder.decided(outcome)
         yield from outcome.events
         if not len(outcome.tokens):
             return
@@ -68,10 +75,12 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
 def generate_batch(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
                    prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
                    streams: Sequence[int] | None = None, limits: Sequence[int] | None = None,
-                   stops: Stops | None = None, rules: Mapping[str, Processor] | None = None) -> list[tuple[Hypothesis, ...]]:
+                   stops: Stops | None = None, rules: Mapping[str, Processor] | None = None,
+                   recorder: Recorder | None = None,
+                   strategy: type[Strategy] | None = None) -> list[tuple[Hypothesis, ...]]:
     """The hypotheses of every request, best first, in the order of the inputs."""
     events = generate(runner, sources, options, prompts=prompts, seeds=seeds, streams=streams, limits=limits, steps=False,
-                      stops=stops, rules=rules)
+                      stops=stops, rules=rules, recorder=recorder, strategy=strategy)
     found = {event.request: event.hypotheses for event in events if isinstance(event, FinishedEvent)}
     return [found[index] for index in sorted(found)]
 

@@ -115,6 +115,12 @@ class Past:
         now = torch.full((self.rows,), self.prompt + self.steps - 1)
         return Columns(now, keys, self._visible(keys), self.offsets)
 
+    def own_columns(self) -> Tensor:
+        """int64 [N, W, T]: which column holds each position of each row's history, prompts padded on the left."""
+        sources = len(self.history)
+        prompt = torch.arange(self.prompt).expand(sources, self.rows, -1)
+        return torch.cat((prompt, self.prompt + torch.arange(self.steps) * self.rows + self.history), 2)
+
     def _key_positions(self) -> Tensor:
         """[S]: the prompt's columns are a position each, later ones W to a position."""
         column = torch.arange(self.caches[0].capacity(self.prompt + self.steps * self.rows) if self.caches else 0)

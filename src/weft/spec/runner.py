@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from weft.spec.trace import Trace
+
 
 @dataclass(frozen=True)
 class Best:
@@ -24,7 +26,8 @@ class Best:
 class Runner(Protocol):
     """A backend as decoding sees it: four verbs. State is the runner's own and opaque.
 
-    One runner decodes one batch at a time; `start` forgets the batch before.
+    One runner decodes one batch at a time; `start` forgets the batch before. A `trace` collects inspection points
+    (weft.spec.trace) of one call.
     """
 
     eos: int
@@ -33,18 +36,20 @@ class Runner(Protocol):
     max_target: int
     """Most positions the decoder can hold, start token included."""
 
-    def encode(self, source: Sequence[Sequence[int]]) -> Any:
+    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Any:
         """Run the encoder over ragged token ids. Returns an opaque memory with one entry per source."""
         ...
 
-    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None) -> None:
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
+              ) -> None:
         """Begin decoding `copies` rows per source: rows 0..copies-1 belong to source 0, and so on.
 
         A decoder-only model gets `memory=None` and ragged `prefix` (its prompts, without their last token).
         """
         ...
 
-    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
+             ) -> np.ndarray | Best:
         """Feed one token id per row, int64 [rows].
 
         Returns logits float32 [rows, vocabulary], or with `best=k` the k likeliest as a `Best`

@@ -1,7 +1,7 @@
-"""Beam search (semantics 3 to 8), all requests of a batch at once.
+"""Beam search: the W best beginnings of each request go on together, the best that ended wins (semantics 3 to 8).
 
-Arrays have one row a request: Q requests, W live hypotheses (beams), N tokens so far. The functions are pure; the
-class only keeps their results between steps.
+All requests of a batch at once. Arrays have one row a request: Q requests, W live hypotheses (beams), N tokens so far.
+The functions are pure; the class only keeps their results between steps.
 """
 
 from __future__ import annotations
@@ -120,6 +120,11 @@ class Beam:
         candidates = best_candidates(self.beams, scores, self.candidates)
         reasons = self._reasons(candidates)
         ended = reasons != ""
+        if self.batch.recorder is not None:
+            self.batch.recorder.considered(
+                self.live, self.beams.scores, candidates.parents, candidates.tokens, candidates.log_probs,
+                candidates.scores / length_penalty(step + 1, self.options),
+                ended & (np.arange(ended.shape[1]) < self.rows))  # what ends below the first W is no result
         self._collect(candidates, reasons)
         self.beams, parents = next_beams(self.beams, candidates, ended)
         events: list[GenerationEvent] = []

@@ -30,6 +30,8 @@ class Sampling(SingleRow):
         log_probs = log_softmax(logits)
         self.refuse_dead(log_probs.max(axis=1))
         uniform = np.array([self._generators[request.index].random() for request in self.live])
+        if self.batch.recorder is not None:
+            self.batch.recorder.drew(uniform)
         tokens = draw(self.chain.shaped(logits, rows), uniform)
         told = best_of(log_probs, self.options.logprobs) if self.options.logprobs else None
         return self.take(tokens, log_probs[np.arange(len(tokens)), tokens], told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Rows
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
@@ -32,6 +33,8 @@ class SingleRow:
     def take(self, tokens: np.ndarray, log_probs: np.ndarray, best: Best | None = None) -> Outcome:
         """Give each live request its token, int64 [rows], and let the finished go. best: what to tell of the others."""
         self.refuse_dead(log_probs)
+        if self.batch.recorder is not None:
+            self._tell(self.batch.recorder, tokens, log_probs)
         events: list[GenerationEvent] = []
         kept = []
         tops = _tops(best, self.options.logprobs, len(tokens))
@@ -50,6 +53,11 @@ class SingleRow:
         self.live = [self.live[row] for row in kept]
         rows = np.array(kept, dtype=np.int64)
         return Outcome(rows, tokens[rows], events)
+
+    def _tell(self, recorder: Recorder, tokens: np.ndarray, log_probs: np.ndarray) -> None:
+        sums = np.array([[sum(self._log_probs[request.index])] for request in self.live], np.float32)
+        scores = (sums + log_probs[:, None]) / length_penalty(len(self._tokens[self.live[0].index]) + 1, self.options)
+        recorder.considered(self.live, sums, np.zeros((len(tokens), 1), np.int64), tokens[:, None], log_probs[:, None], scores)
 
     def refuse_dead(self, log_probs: np.ndarray) -> None:
         """Raises UsageError for a row that has no token left to choose."""

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from weft.decode.chain import Chain
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
@@ -28,6 +29,7 @@ class Batch:
     requests: Sequence[Request]
     chain: Chain
     stops: Stops | None = None
+    recorder: Recorder | None = None
 
     @property
     def ends(self) -> frozenset[int]:

@@ -5,6 +5,7 @@ It knows no strategy's rules and no backend's insides. Streaming is the primitiv
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -53,7 +54,7 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     strategy.reports_steps = steps
     chosen = [inputs[request.index] for request in requests]
     tokens = _start(runner, chosen, strategy.rows, prompted=sources is None)
-    for step in range(max(request.limit for request in requests)):
+    for step in itertools.count():
         outcome = strategy.advance(step, runner.step(tokens, strategy.best, batch.banned(step)))
         yield from outcome.events
         if not len(outcome.tokens):
@@ -117,6 +118,7 @@ def _limit(runner: Runner, options: GenerationOptions, length: int, prompted: bo
            index: int) -> int:
     """Most new tokens of one request: what is asked for, within the window."""
     room = runner.max_target - (length - 1 if prompted else 0)
+    room -= options.penalty_alpha > 0  # contrastive search reads its last token too
     asked = options.max_new_tokens if limits is None else limits[index]
     if asked is not None and asked < 0:
         raise UsageError(f"request {index}: its limit is {asked} new tokens; it must be 0 or more")

@@ -19,6 +19,7 @@ from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
+from weft.spec.runner import Runner
 from weft.spec.trace import Trace
 from weft.tasks import find_task
 from weft.tasks.classify import classified
@@ -210,24 +211,26 @@ class Model:
             raise UsageError(f"this model does not {VERBS[verb][2]}: {self._abilities()}")
 
     def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", truncate: Truncate = "refuse",
-                 first: int = 0, **options: Any) -> list[Result]:
+                 first: int = 0, draft: Model | str | Path | None = None, **options: Any) -> list[Result]:
         """Decode texts or token ids, each to a Result, in order: sources, which get end-of-sequence if their ids lack it,
         or prompts of a decoder-only model.
 
-        first: the number of the first input among all that share a seed, for callers who send them in parts.
+        first: the number of the first input among all that share a seed, for callers who send them in parts. draft: a
+        smaller model of the same tokenizer that guesses ahead (option draft_tokens); results stay what they are.
         """
         chosen = self.options(**options)
         self._needs_decoder()
+        guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
-            return self._complete(inputs, truncate, first, chosen)
+            return self._complete(inputs, truncate, first, chosen, guessing)
         pieces = [self._pieces(first + index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
         streams = [first + index + (piece << 32) for index, parts in enumerate(pieces) for piece in range(len(parts))]
-        answers = iter(self._decode(flat, streams, chosen))
+        answers = iter(self._decode(flat, streams, chosen, guessing))
         return [_join([next(answers) for _ in parts], blank=item if isinstance(item, str) else "")
                 for item, parts in zip(inputs, pieces, strict=True)]
 
-    def stream(self, text: str | Ids, **options: Any) -> Iterator[GenerationEvent]:
+    def stream(self, text: str | Ids, *, draft: Model | str | Path | None = None, **options: Any) -> Iterator[GenerationEvent]:
         """Events of one input as they happen: TokenEvent (with the text it adds), then FinishedEvent.
 
         Greedy unless options say otherwise; with beams above 1, StepEvents instead of TokenEvents. A blank text has no
@@ -236,9 +239,10 @@ class Model:
         truncate = options.pop("truncate", "refuse")
         chosen = self.options(**({"beams": 1, "n_best": 1} | options))
         self._needs_decoder()
+        guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
             prompt = self._prompt(0, text, chosen, truncate)
-            events = generate(self.runner, None, chosen, prompts=[prompt], stops=self._stops(chosen))
+            events = generate(self.runner, None, chosen, prompts=[prompt], stops=self._stops(chosen), draft=guessing)
             yield from self._told(events, StreamDecoder(self.tokenizer, prompt), chosen)
             return
         if isinstance(text, str) and not text.strip():
@@ -246,7 +250,7 @@ class Model:
             return
         source = self._source(text)
         self._check_window(0, source, "")
-        events = generate(self.runner, [source], chosen, stops=self._stops(chosen))
+        events = generate(self.runner, [source], chosen, stops=self._stops(chosen), draft=guessing)
         yield from self._told(events, StreamDecoder(self.tokenizer), chosen)
 
     def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder, options: GenerationOptions
@@ -301,11 +305,11 @@ class Model:
         if self.config.decoder is None or not isinstance(self.config.head, c.LanguageModelHead):
             raise UsageError(f"this model does not generate text: {self._abilities()}")
 
-    def _complete(self, inputs: Sequence[str | Ids], truncate: Truncate, first: int, options: GenerationOptions
-                  ) -> list[Result]:
+    def _complete(self, inputs: Sequence[str | Ids], truncate: Truncate, first: int, options: GenerationOptions,
+                  draft: Runner | None) -> list[Result]:
         prompts = [self._prompt(first + index, item, options, truncate) for index, item in enumerate(inputs)]
         streams = [first + index for index in range(len(prompts))]
-        return self._decode(prompts, streams, options)
+        return self._decode(prompts, streams, options, draft)
 
     def _prompt(self, index: int, item: str | Ids, options: GenerationOptions, truncate: Truncate) -> list[int]:
         ids = prompt_ids(self.tokenizer, self.config.special, item) if isinstance(item, str) else _rows(item)[0]
@@ -358,7 +362,8 @@ class Model:
             if limit is not None and len(row) > limit:
                 raise WindowError(f"{what} {index} has {len(row)} tokens; the model's window is {limit}")
 
-    def _decode(self, sources: list[list[int]], streams: list[int], options: GenerationOptions) -> list[Result]:
+    def _decode(self, sources: list[list[int]], streams: list[int], options: GenerationOptions,
+                draft: Runner | None = None) -> list[Result]:
         """Sources sorted by length go through in batches, so that little is padded; answers in order."""
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
         size = max(1, BATCH_ROWS // options.beams)
@@ -368,10 +373,21 @@ class Model:
             chosen = [sources[row] for row in rows]
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
             found = generate_batch(self.runner, **given, options=options, streams=[streams[row] for row in rows],
-                                   stops=self._stops(options))
+                                   stops=self._stops(options), draft=draft)
             answers |= {row: self._result(hypotheses, sources[row], options.stop)
                         for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
+
+    def _draft_runner(self, draft: Model | str | Path) -> Runner:
+        """Of a model that may guess for this one. Raises UsageError."""
+        other = draft if isinstance(draft, Model) else load(draft, precision=self.precision)
+        require_same_ids(self, other, "draft")
+        if other.config.kind != self.config.kind:
+            raise UsageError(f"the draft is {other.config.kind}, this model {self.config.kind}; a draft is of its model's kind")
+        if other.config.encoder is not None and other.config.window.source < self.config.window.source:
+            raise UsageError(f"the draft reads {other.config.window.source} tokens of a source, this model "
+                             f"{self.config.window.source}; a draft must read all that its model reads")
+        return other.runner if other is not self else _torch_runner(self.bundle, self.precision)  # which has one state
 
     def _stops(self, options: GenerationOptions) -> Stops | None:
         """Whether a text holds a stop string, for the loop that knows ids only."""
@@ -399,6 +415,17 @@ class Model:
 
 def _beginning(text: str) -> str:
     return f"the text {text[:30] + '…' if len(text) > 30 else text!r}"
+
+
+def require_same_ids(model: Model, other: Model, what: str) -> None:
+    """Raises UsageError where ids of `other`, the `what` of a model, mean other words."""
+    if model.config.tokenizer != other.config.tokenizer:
+        raise UsageError(f"the {what} has another tokenizer: {other.config.tokenizer}, where the model has "
+                         f"{model.config.tokenizer}; its ids would mean other words. Choose one that was trained with the same")
+    for name, own, its in (("tokens", model.config.vocabulary, other.config.vocabulary),
+                           ("as the id of end-of-sequence", model.config.special.eos, other.config.special.eos)):
+        if own != its:
+            raise UsageError(f"the {what} has {its} {name}, the model {own}; they must be the same")
 
 
 def load(name_or_path: str | Path, *, precision: Literal["fp32", "bf16"] = "fp32") -> Model:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from weft.decode.ahead import Ahead
 from weft.decode.chain import Chain
+from weft.decode.guess import Draft, Lookup
 from weft.decode.processors import Processor
 from weft.decode.rows import Request
 from weft.decode.strategies import choose
@@ -26,17 +28,20 @@ Ids = Sequence[int]
 def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
              prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
              streams: Sequence[int] | None = None, limits: Sequence[int] | None = None, steps: bool = True,
-             stops: Stops | None = None, rules: Mapping[str, Processor] | None = None) -> Iterator[GenerationEvent]:
+             stops: Stops | None = None, rules: Mapping[str, Processor] | None = None, draft: Runner | None = None
+             ) -> Iterator[GenerationEvent]:
     """Decode a batch; requests are numbered as they stand in `sources` (or `prompts`, for a decoder-only model).
 
     seeds: one per request, instead of options.seed for all. streams: the number of each request among those of its
     seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
     of options.max_new_tokens or the default that it names; 0 gives an empty hypothesis. steps: whether beam search
     yields StepEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides those of the
-    options, by name. Raises UsageError and WindowError at the first event.
+    options, by name. draft: a smaller model of the same ids, which guesses ahead; with one, or options.lookup, requests are
+    decoded one after the other. Raises UsageError and WindowError at the first event.
     """
     inputs = _inputs(sources, prompts, seeds, streams, limits)
     _check_ids(runner, options)
+    _check_draft(draft, options)
     requests = [Request(index, _limit(runner, options, len(item), sources is None, limits, index),
                         options.seed if seeds is None else seeds[index],
                         streams[index] if streams is not None else index if seeds is None else 0,
@@ -46,14 +51,22 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     for request in requests:
         if request.limit == 0:
             yield FinishedEvent(request.index, (Hypothesis((), (), 0.0, "limit"),))
-    requests = [request for request in requests if request.limit > 0]
-    if not requests:
+    requests, chain = [request for request in requests if request.limit > 0], Chain(options, rules)
+    if draft is None and not options.lookup:
+        yield from _decode(Batch(options, runner, requests, chain, stops), steps)
         return
-    batch = Batch(options, runner, requests, Chain(options, rules), stops)
-    strategy = choose(batch)
+    for request in requests:
+        guesser = Lookup(request, options.lookup) if draft is None else Draft(Batch(options, draft, [request], chain))
+        ahead = Ahead(runner, guesser, request)
+        yield from _decode(Batch(options, ahead, [request], chain, stops, ahead), steps)
+
+
+def _decode(batch: Batch, steps: bool) -> Iterator[GenerationEvent]:
+    if not batch.requests:
+        return
+    runner, strategy = batch.runner, choose(batch)
     strategy.reports_steps = steps
-    chosen = [inputs[request.index] for request in requests]
-    tokens = _start(runner, chosen, strategy.rows, prompted=sources is None)
+    tokens = _start(runner, batch.requests, strategy.rows)
     for step in itertools.count():
         outcome = strategy.advance(step, runner.step(tokens, strategy.best, batch.banned(step)))
         yield from outcome.events
@@ -67,10 +80,11 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
 def generate_batch(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
                    prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
                    streams: Sequence[int] | None = None, limits: Sequence[int] | None = None,
-                   stops: Stops | None = None, rules: Mapping[str, Processor] | None = None) -> list[tuple[Hypothesis, ...]]:
+                   stops: Stops | None = None, rules: Mapping[str, Processor] | None = None, draft: Runner | None = None
+                   ) -> list[tuple[Hypothesis, ...]]:
     """The hypotheses of every request, best first, in the order of the inputs."""
     events = generate(runner, sources, options, prompts=prompts, seeds=seeds, streams=streams, limits=limits, steps=False,
-                      stops=stops, rules=rules)
+                      stops=stops, rules=rules, draft=draft)
     found = {event.request: event.hypotheses for event in events if isinstance(event, FinishedEvent)}
     return [found[index] for index in sorted(found)]
 
@@ -105,13 +119,21 @@ def _check_ids(runner: Runner, options: GenerationOptions) -> None:
                          f"generate but the end")
 
 
-def _start(runner: Runner, inputs: Sequence[Ids], rows: int, prompted: bool) -> np.ndarray:
+def _check_draft(draft: Runner | None, options: GenerationOptions) -> None:
+    for name in ("lookup", "beams", "penalty_alpha"):
+        value = getattr(options, name)
+        if draft is not None and value > (name == "beams"):
+            way = "guess ahead by one of the two" if name == "lookup" else "a draft goes with greedy search and sampling"
+            raise UsageError(f"draft and {name}={value} contradict each other; {way}")
+
+
+def _start(runner: Runner, requests: Sequence[Request], rows: int) -> np.ndarray:
     """Hand the batch to the runner; returns the first token of every row."""
-    if not prompted:
-        runner.start(runner.encode(inputs), rows)
-        return np.full(len(inputs) * rows, runner.start_token, dtype=np.int64)
-    runner.start(None, rows, [list(prompt[:-1]) for prompt in inputs])
-    return np.repeat(np.array([prompt[-1] for prompt in inputs], dtype=np.int64), rows)
+    if len(requests[0].source):
+        runner.start(runner.encode([request.source for request in requests]), rows)
+    else:
+        runner.start(None, rows, [list(request.prompt[:-1]) for request in requests])
+    return np.repeat(np.array([request.prompt[-1] for request in requests], dtype=np.int64), rows)
 
 
 def _limit(runner: Runner, options: GenerationOptions, length: int, prompted: bool, limits: Sequence[int] | None,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from weft.decode.ahead import Ahead
 from weft.decode.chain import Chain
 from weft.decode.rows import Request
 from weft.spec.decoding import GenerationOptions
@@ -27,6 +28,8 @@ class Batch:
     requests: Sequence[Request]
     chain: Chain
     stops: Stops | None = None
+    ahead: Ahead | None = None
+    """The runner, where it guesses ahead."""
 
     @property
     def ends(self) -> frozenset[int]:

@@ -22,11 +22,12 @@ _HOME = {
     "Trace": "weft.spec.trace",
     "TrainingOptions": "weft.spec.training",
     "WeftError": "weft.errors",
+    "ensemble": "weft.ensembles",
     "load": "weft.model",
 }
 
 __all__ = ["GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions", "WeftError",
-           "__version__", "load", "train"]
+           "__version__", "ensemble", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,6 +15,7 @@ import numpy as np
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
 from weft.decode.rows import Request
+from weft.decode.score import score
 from weft.decode.strategies.strategy import Stops
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
@@ -23,7 +25,7 @@ from weft.spec.runner import Runner
 from weft.spec.trace import Trace
 from weft.tasks import find_task
 from weft.tasks.classify import classified
-from weft.tasks.complete import Truncate, continuation, fit, prompt_ids
+from weft.tasks.complete import Truncate, continuation, fit, given_ids, output_ids, prompt_ids
 from weft.tasks.fill import Candidate, fill
 from weft.tasks.tag import WORD, entities, tag_words
 from weft.text import StreamDecoder, Tokenizer
@@ -57,6 +59,7 @@ class Result:
     logprobs: one for each generated token, end-of-sequence included. prompt: what a decoder-only model was given; `text`
     is what it added. finished: whether it ended by itself or by a stop string (`reason` end or stop), rather than at the
     limit of new tokens (limit). top_logprobs: (id, log-probability) of the likeliest tokens of each step, if asked for.
+    prompt_logprobs: of each token of the prompt but the first, if asked for; no ban or rule acts on them.
     """
 
     text: str
@@ -68,6 +71,7 @@ class Result:
     prompt: str = ""
     reason: str = "end"
     top_logprobs: tuple[Top, ...] = ()
+    prompt_logprobs: tuple[float, ...] = ()
 
 
 class Model:
@@ -223,6 +227,9 @@ class Model:
         guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
             return self._complete(inputs, truncate, first, chosen, guessing)
+        if chosen.prompt_logprobs:
+            raise UsageError("prompt_logprobs are of a prompt, and this model is encoder-decoder: it has none. For the "
+                             "log-probabilities of a given output, use model.score(sources, targets)")
         pieces = [self._pieces(first + index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
         streams = [first + index + (piece << 32) for index, parts in enumerate(pieces) for piece in range(len(parts))]
@@ -264,6 +271,45 @@ class Model:
                 yield TokenEvent(event.request, -1, 0.0, rest)  # held back as half a character, or half a stop string
             yield event
 
+    def score(self, inputs: str | Sequence[str | Ids], targets: str | Sequence[str | Ids] | None = None, *, end: bool = True,
+              **options: Any) -> Any:
+        """What generating given outputs would report: for each a Result with `logprobs` and `score`, in one pass.
+
+        Encoder-decoder: score(sources, targets). Decoder-only: score(prompts, completions), or score(texts), which are then
+        scored from their first token on, or from their second where the model has no start token. Each is a text or ids; one
+        text instead of a list gives one Result. end: whether end-of-sequence counts, after a target that does not have it.
+        Options act as in generating: what they forbid has log-probability -inf. Raises UsageError and WindowError.
+        """
+        chosen = self.options(**options)
+        self._needs_decoder()
+        given = [inputs] if isinstance(inputs, str) else list(inputs)
+        wanted = [targets] if isinstance(targets, str) else [None] * len(given) if targets is None else list(targets)
+        if len(given) != len(wanted):
+            raise UsageError(f"{len(given)} inputs and {len(wanted)} targets; scoring takes one target for each input")
+        pairs = [self._given_pair(index, *pair, end) for index, pair in enumerate(zip(given, wanted, strict=True))]
+        firsts, outputs = [first for first, _ in pairs], [target for _, target in pairs]
+        sources, prompts = (None, firsts) if self.config.encoder is None else (firsts, None)
+        found = score(self.runner, sources, outputs, chosen, prompts=prompts)
+        results = [self._one(one, first, ()) for one, first in zip(found, firsts, strict=True)]
+        return results[0] if isinstance(inputs, str) else results
+
+    def _given_pair(self, index: int, given: str | Ids, target: str | Ids | None, end: bool) -> tuple[list[int], list[int]]:
+        """(source or prompt, output) as ids that fit the window."""
+        special, window = self.config.special, self.config.window.target
+        if self.config.encoder is None:
+            first, output = given_ids(self.tokenizer, special, given, target, end)
+            read = len(first)
+        elif target is None:
+            raise UsageError("this model is encoder-decoder: call score(sources, targets)")
+        else:
+            first, output, read = self._source(given), output_ids(self.tokenizer, special, target, end), 1
+            self._check_window(index, first, "")
+        self._check_ids([[*first, *output]], f"input {index + 1} with its target, row", None)
+        if read + len(output) - 1 > window:
+            raise WindowError(f"target {index + 1} has {len(output)} tokens after {read} that the decoder begins with; the "
+                              f"model's window of {window} holds all but the last of them")
+        return first, output
+
     # ------------------------------------------------------------ arrays
 
     def logits(self, source_ids: Sequence[Ids] | Ids, target_ids: Sequence[Ids] | Ids | None = None, *,
@@ -289,6 +335,12 @@ class Model:
         """This model's defaults with `options` in their place. Raises UsageError."""
         return _override(self.defaults, options)
 
+    def speaking_through(self, runner: Any, window: c.Window) -> Model:
+        """This model with another runner of the same ids, such as an ensemble's, that has `window`."""
+        other = copy.copy(self)
+        other._runner, other.config, other.notices = runner, replace(self.config, window=window), []
+        return other
+
     # ------------------------------------------------------------ inside
 
     def _verbs(self) -> list[str]:
@@ -309,7 +361,11 @@ class Model:
                   draft: Runner | None) -> list[Result]:
         prompts = [self._prompt(first + index, item, options, truncate) for index, item in enumerate(inputs)]
         streams = [first + index for index in range(len(prompts))]
-        return self._decode(prompts, streams, options, draft)
+        results = self._decode(prompts, streams, options, draft)
+        if not options.prompt_logprobs:
+            return results
+        read = score(self.runner, None, [ids[1:] for ids in prompts], GenerationOptions(), prompts=[ids[:1] for ids in prompts])
+        return [replace(result, prompt_logprobs=one.log_probs) for result, one in zip(results, read, strict=True)]
 
     def _prompt(self, index: int, item: str | Ids, options: GenerationOptions, truncate: Truncate) -> list[int]:
         ids = prompt_ids(self.tokenizer, self.config.special, item) if isinstance(item, str) else _rows(item)[0]
@@ -387,7 +443,7 @@ class Model:
         if other.config.encoder is not None and other.config.window.source < self.config.window.source:
             raise UsageError(f"the draft reads {other.config.window.source} tokens of a source, this model "
                              f"{self.config.window.source}; a draft must read all that its model reads")
-        return other.runner if other is not self else _torch_runner(self.bundle, self.precision)  # which has one state
+        return copy.copy(other.runner)  # which may be this model's own
 
     def _stops(self, options: GenerationOptions) -> Stops | None:
         """Whether a text holds a stop string, for the loop that knows ids only."""

@@ -42,7 +42,7 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     inputs = _inputs(sources, prompts, seeds, streams, limits)
     _check_ids(runner, options)
     _check_draft(draft, options)
-    requests = [Request(index, _limit(runner, options, len(item), sources is None, limits, index),
+    requests = [Request(index, limit_of(runner, options, len(item), sources is None, limits, index),
                         options.seed if seeds is None else seeds[index],
                         streams[index] if streams is not None else index if seeds is None else 0,
                         source=() if sources is None else item,
@@ -136,8 +136,8 @@ def _start(runner: Runner, requests: Sequence[Request], rows: int) -> np.ndarray
     return np.repeat(np.array([request.prompt[-1] for request in requests], dtype=np.int64), rows)
 
 
-def _limit(runner: Runner, options: GenerationOptions, length: int, prompted: bool, limits: Sequence[int] | None,
-           index: int) -> int:
+def limit_of(runner: Runner, options: GenerationOptions, length: int, prompted: bool, limits: Sequence[int] | None = None,
+             index: int = 0) -> int:
     """Most new tokens of one request: what is asked for, within the window."""
     room = runner.max_target - (length - 1 if prompted else 0)
     room -= options.penalty_alpha > 0  # contrastive search reads its last token too

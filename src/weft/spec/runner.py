@@ -24,7 +24,8 @@ class Best:
 class Runner(Protocol):
     """A backend as decoding sees it: four verbs, and three that some ways of decoding need. State is its own and opaque.
 
-    One runner decodes one batch at a time; `start` forgets the batch before.
+    One runner decodes one batch at a time; `start` forgets the batch before. A shallow copy shares the weights and has state of
+    its own from its `start` on.
     """
 
     eos: int

@@ -60,12 +60,12 @@ class Pace:
     """How many guesses are worth reading: twice as many after each that came true to the end, none for a while after one
     that did not begin to, and for twice as long after the next. So where nothing repeats, hardly anything is guessed."""
 
-    FIRST, LONGEST_REST = 2, 64
+    FIRST, REST, LONGEST_REST = 2, 2, 64
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._size = min(self.FIRST, most)
-        self._rest, self._patience = 0, 1
+        self._rest, self._patience = 0, self.REST
 
     def next(self) -> int:
         """Guesses to read now."""
@@ -76,7 +76,7 @@ class Pace:
 
     def learn(self, right: int, of: int) -> None:
         if right:
-            self._patience = 1
+            self._patience = self.REST
             self._size = min(self._most, 2 * self._size if right == of else max(self.FIRST, right))
         else:
             self._rest, self._patience = self._patience, min(2 * self._patience, self.LONGEST_REST)

@@ -23,11 +23,12 @@ _HOME = {
     "Trace": "weft.spec.trace",
     "TrainingOptions": "weft.spec.training",
     "WeftError": "weft.errors",
+    "ensemble": "weft.ensembles",
     "load": "weft.model",
 }
 
 __all__ = ["DecodingTrace", "GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions",
-           "WeftError", "__version__", "load", "train"]
+           "WeftError", "__version__", "ensemble", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

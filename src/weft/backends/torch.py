@@ -1,4 +1,4 @@
-"""The PyTorch Runner: four verbs over weft.nn, cached, for Transformers and recurrent models alike.
+"""The PyTorch Runner: its verbs over weft.nn, cached, for Transformers and recurrent models alike.
 
 Rows of one source share all its keys and values: they are queries of one product, and reordering beams never
 touches them.
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weft.errors import UsageError
 from weft.nn.cache import Columns, Past, padded
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
@@ -35,6 +36,7 @@ class TorchRunner:
         self._copies = 1
         self._state: State | None = None
         self._past = Past(0, 0, 1)
+        self._hidden = self._prompt_hidden = torch.empty(0, 0, model.config.width)
 
     @torch.inference_mode()
     def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Memory:
@@ -48,8 +50,10 @@ class TorchRunner:
         if isinstance(memory, RecurrentMemory):
             self._memory = memory.rows(torch.arange(len(memory.outputs)).repeat_interleave(copies))
             self._state = self.model.decoder.first_state(self._memory)
+            self._prompt_hidden = torch.empty(len(memory.outputs), 0, self.model.config.width)
             return
         sources = len(memory.keys_values[0][0]) if memory is not None else len(prefix or ())
+        self._prompt_hidden = torch.empty(sources, 0, self.model.config.width)
         self._past = Past(self.model.config.decoder.layers, sources, copies)
         if prefix is not None and any(prefix):
             self._read(prefix, trace)
@@ -58,7 +62,8 @@ class TorchRunner:
         """Fill the caches with ragged prompts, padded on the left so that all rows step together."""
         longest, pad = max(map(len, prefix)), self.model.config.special.pad
         ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in prefix], dtype=torch.int64)
-        self._advance(ids, self._past.read(longest, torch.tensor([longest - len(row) for row in prefix])), trace)
+        columns = self._past.read(longest, torch.tensor([longest - len(row) for row in prefix]))
+        self._prompt_hidden = self._advance(ids, columns, trace)
         if trace is not None:  # attention runs over whole buffers
             trace.arrays |= {name: array[..., :longest] for name, array in trace.arrays.items() if name.endswith("weights")}
 
@@ -67,11 +72,13 @@ class TorchRunner:
              ) -> np.ndarray | Best:
         ids = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))
         if isinstance(self._memory, RecurrentMemory):
-            x = self.model.embed(self.model.target_embedding, ids[:, None])
+            x = self.model.embed(self.model.target_embedding, ids.view(len(ids), -1))
             hidden, self._state = self.model.decoder(x, self._memory, self._state, trace)
+        elif ids.dim() == 2 and ids.shape[1] > 1:
+            hidden = self._advance_by(ids)
         else:
             hidden = self._advance(ids.view(-1, self._copies), self._past.step(), trace)
-        hidden = hidden.reshape(len(ids), -1)
+        self._hidden = hidden = hidden.reshape(ids.numel(), -1)
         logits = self.model.head(hidden)
         if trace is not None:
             self._split_rows(trace)
@@ -96,6 +103,20 @@ class TorchRunner:
             else:
                 trace.arrays[name] = array.reshape(-1, 1, array.shape[-1])
 
+    def _advance_by(self, ids: Tensor) -> Tensor:
+        """Feed T tokens of each row at once, [N, T]; returns hidden [N, T, D]."""
+        if self._angles_change:
+            return torch.cat([self._advance(column, self._past.step()) for column in ids.split(1, 1)], 1)
+        return self._advance(ids, self._past.step(ids.shape[1]))
+
+    @property
+    def _angles_change(self) -> bool:
+        """Whether rotary angles depend on how long the text is, so that each token must be read at its own length."""
+        stack = self.model.config.decoder
+        return isinstance(stack, c.TransformerStack) and any(
+            isinstance(position, c.Rotary) and isinstance(position.scaling, c.DynamicScaling)
+            for position in (stack.position, stack.local_position))
+
     def _advance(self, ids: Tensor, columns: Columns, trace: Trace | None = None) -> Tensor:
         """Feed ids [N, T] at `columns`; returns hidden [N, T, D]."""
         x = self.model.embed(self.model.target_embedding, ids)
@@ -114,6 +135,15 @@ class TorchRunner:
         moved = self._past.gather(sources, (index % self._copies).view(-1, self._copies))
         if self._memory is not None and moved:
             self._memory = self._memory.rows(sources)
+
+    def drop(self, count: int) -> None:
+        if isinstance(self._memory, RecurrentMemory):
+            raise UsageError("a recurrent decoder cannot take back what it has read, so it does not guess ahead; leave out "
+                             "lookup or draft")
+        self._past.drop(count)
+
+    def hidden(self, prompt: bool = False) -> np.ndarray:
+        return (self._prompt_hidden if prompt else self._hidden).float().numpy()
 
     @torch.inference_mode()
     def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]],

@@ -70,7 +70,7 @@ class Patient:
     def decode(self, options: GenerationOptions, rows: Rows | None = None, **arguments: object) -> list[tuple[Hypothesis, ...]]:
         rows = self.sources if rows is None else rows
         sources, prompts = (None, rows) if self.is_decoder_only else (rows, None)
-        return generate_batch(self.runner, sources, options, prompts=prompts, **arguments)  # type: ignore[arg-type]
+        return generate_batch(self.runner, sources, options, prompts=prompts, **arguments)
 
     def step(self, tokens: list[int]) -> np.ndarray:
         """Logits [rows, V] after one more token of each row."""

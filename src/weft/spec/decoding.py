@@ -125,8 +125,8 @@ class GenerationOptions:
     prompt_logprobs: bool = _option(False, "log-probabilities of the tokens of a prompt too (decoder-only)")
 
     # ---- other ways to the same, or to a better choice
-    lookup: int = _option(0, "guess ahead by looking up the last tokens in the input: most tokens a guess; 0 is off; the "
-                             "result is the same, sooner (Saxena 2023)", Range(0, 64))
+    lookup: int = _option(0, "guess ahead by looking up the last tokens in the input: most tokens a guess; 0 is off; one "
+                             "input at a time; the result is the same, sooner (Saxena 2023)", Range(0, 64))
     draft_tokens: int = _option(4, "tokens that a draft model guesses ahead, where one is given (Leviathan et al. 2023)",
                                 Range(1, 64))
     mbr: int = _option(0, "choose the candidate most like this many others, n-best or samples; 0 is off (Eikema and Aziz 2020)",

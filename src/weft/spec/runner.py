@@ -24,10 +24,10 @@ class Best:
 
 
 class Runner(Protocol):
-    """A backend as decoding sees it: four verbs. State is the runner's own and opaque.
+    """A backend as decoding sees it: four verbs, and three that some ways of decoding need. State is its own and opaque.
 
-    One runner decodes one batch at a time; `start` forgets the batch before. A `trace` collects inspection points
-    (weft.spec.trace) of one call.
+    One runner decodes one batch at a time; `start` forgets the batch before. A shallow copy shares the weights and has state of
+    its own from its `start` on. A `trace` collects inspection points (weft.spec.trace) of one call.
     """
 
     eos: int
@@ -54,9 +54,31 @@ class Runner(Protocol):
 
         Returns logits float32 [rows, vocabulary], or with `best=k` the k likeliest as a `Best`
         (then `banned` ids are excluded before the softmax).
+
+        Where a source has one row, T tokens of each can be fed at once, int64 [rows, T]; the answer has rows * T rows.
         """
         ...
 
     def gather(self, rows: np.ndarray) -> None:
         """Make row i continue what row `rows[i]` held. int64 [new rows]; fewer rows than before drops some."""
+        ...
+
+    # ------------------------------------------------------------ for some ways of decoding
+
+    def drop(self, count: int) -> None:
+        """Forget the `count` tokens fed last, of every row (speculative decoding). Raises UsageError where it cannot."""
+        ...
+
+    def hidden(self, prompt: bool = False) -> np.ndarray:
+        """The decoder's last hidden states, before the head: of the tokens fed last, float32 [rows, D].
+
+        prompt: of what `start` read instead, float32 [sources, longest, D], padded on the left; [sources, 0, D] if nothing.
+        """
+        ...
+
+    def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]]) -> np.ndarray:
+        """Logits of given texts in one pass, float32 [B, T, vocabulary]; rows of `target` begin with the start token.
+
+        What stands past the end of a row means nothing.
+        """
         ...

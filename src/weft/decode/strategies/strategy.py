@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from weft.decode.ahead import Ahead
 from weft.decode.chain import Chain
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
@@ -29,6 +30,8 @@ class Batch:
     requests: Sequence[Request]
     chain: Chain
     stops: Stops | None = None
+    ahead: Ahead | None = None
+    """The runner, where it guesses ahead."""
     recorder: Recorder | None = None
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weft.errors import UsageError
 from weft.nn.cache import Columns, Past, padded
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
@@ -35,6 +36,7 @@ class TorchRunner:
         self._copies = 1
         self._state: State | None = None
         self._past = Past(0, 0, 1)
+        self._watched: Trace | None = None
 
     @torch.inference_mode()
     def encode(self, source: Sequence[Sequence[int]]) -> Memory:
@@ -42,8 +44,9 @@ class TorchRunner:
         return self.model.encode(ids, lengths)
 
     @torch.inference_mode()
-    def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None) -> None:
+    def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None, watch: bool = False) -> None:
         self._memory, self._copies = memory, copies
+        self._watched = Trace(self._last_attention()) if watch else None
         if isinstance(memory, RecurrentMemory):
             self._memory = memory.rows(torch.arange(len(memory.outputs)).repeat_interleave(copies))
             self._state = self.model.decoder.first_state(self._memory)
@@ -64,7 +67,7 @@ class TorchRunner:
         ids = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))
         if isinstance(self._memory, RecurrentMemory):
             x = self.model.embed(self.model.target_embedding, ids[:, None])
-            hidden, self._state = self.model.decoder(x, self._memory, self._state)
+            hidden, self._state = self.model.decoder(x, self._memory, self._state, self._watched)
         else:
             hidden = self._advance(ids.view(-1, self._copies), self._past.step())
         hidden = hidden.reshape(len(ids), -1)
@@ -80,7 +83,21 @@ class TorchRunner:
         x = self.model.embed(self.model.target_embedding, ids)
         cross = (self._memory.keys_values, self._memory.mask) if self._memory else (None, None)
         return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns,
-                                  project=self.model.embedding_projection)
+                                  trace=self._watched, project=self.model.embedding_projection)
+
+    def attention(self) -> np.ndarray:
+        assert self._watched is not None, "start was not told to watch"
+        weights = self._watched[self._last_attention()]  # [N, H, W, S]
+        return weights.mean(1).reshape(-1, weights.shape[-1])
+
+    def _last_attention(self) -> str:
+        """Name of the cross-attention weights nearest the output (weft.spec.trace)."""
+        decoder = self.model.config.decoder
+        if self._memory is None or isinstance(getattr(decoder, "bridge", None), c.SingleVector):
+            raise UsageError("this model's decoder has no attention to a source, which a coverage penalty goes by; leave out "
+                             "coverage_penalty")
+        recurrent = isinstance(decoder, c.RecurrentStack)
+        return "decoder.attention.weights" if recurrent else f"decoder.blocks.{decoder.layers - 1}.cross_attention.weights"
 
     @torch.inference_mode()
     def gather(self, rows: np.ndarray) -> None:

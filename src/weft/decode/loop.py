@@ -6,6 +6,7 @@ It knows no strategy's rules and no backend's insides. Streaming is the primitiv
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from weft.decode.constraints import check
 from weft.decode.processors import Processor
 from weft.decode.rows import Request
 from weft.decode.strategies import choose
-from weft.decode.strategies.strategy import Batch, Stops
+from weft.decode.strategies.strategy import Batch, Stops, Strategy
 from weft.errors import UsageError, WindowError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis
@@ -32,8 +33,8 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     seeds: one per request, instead of options.seed for all. streams: the number of each request among those of its
     seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
     of options.max_new_tokens or the default that it names; 0 gives an empty hypothesis. steps: whether beam search
-    yields StepEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides those of the
-    options, by name. Raises UsageError and WindowError at the first event.
+    yields StepEvents and TokenEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides
+    those of the options, by name. Raises UsageError and WindowError at the first event.
     """
     inputs = _inputs(sources, prompts, seeds, streams, limits)
     _check_ids(runner, options)
@@ -54,7 +55,7 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     strategy = choose(batch)
     strategy.reports_steps = steps
     chosen = [inputs[request.index] for request in requests]
-    tokens = _start(runner, chosen, strategy.rows, prompted=sources is None)
+    tokens = _start(runner, chosen, strategy, prompted=sources is None)
     for step in range(max(request.limit for request in requests)):
         outcome = strategy.advance(step, runner.step(tokens, strategy.best, batch.banned(step)))
         yield from outcome.events
@@ -106,12 +107,14 @@ def _check_ids(runner: Runner, options: GenerationOptions) -> None:
                          f"generate but the end")
 
 
-def _start(runner: Runner, inputs: Sequence[Ids], rows: int, prompted: bool) -> np.ndarray:
+def _start(runner: Runner, inputs: Sequence[Ids], strategy: Strategy, prompted: bool) -> np.ndarray:
     """Hand the batch to the runner; returns the first token of every row."""
+    rows = strategy.rows
+    watch: dict[str, Any] = {"watch": True} if strategy.watches else {}  # runners without attention need not know it
     if not prompted:
-        runner.start(runner.encode(inputs), rows)
+        runner.start(runner.encode(inputs), rows, **watch)
         return np.full(len(inputs) * rows, runner.start_token, dtype=np.int64)
-    runner.start(None, rows, [list(prompt[:-1]) for prompt in inputs])
+    runner.start(None, rows, [list(prompt[:-1]) for prompt in inputs], **watch)
     return np.repeat(np.array([prompt[-1] for prompt in inputs], dtype=np.int64), rows)
 
 

@@ -35,7 +35,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One request grew by one token (greedy and sampling only: a beam may still change its mind).
+    """One request grew by one token, for good. With beams it comes once every hypothesis that may still win shares it.
 
     token: its id; -1 for text alone, held back until the end because it might have been half a character.
     """

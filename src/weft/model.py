@@ -55,7 +55,8 @@ class Result:
     tokens: generated ids, end-of-sequence left out. score: length-penalised log-probability (semantics 5).
     logprobs: one for each generated token, end-of-sequence included. prompt: what a decoder-only model was given; `text`
     is what it added. finished: whether it ended by itself or by a stop string (`reason` end or stop), rather than at the
-    limit of new tokens (limit). top_logprobs: (id, log-probability) of the likeliest tokens of each step, if asked for.
+    limit of new tokens (limit) or without all its forced words (unmet). top_logprobs: (id, log-probability) of the
+    likeliest tokens of each step, if asked for.
     """
 
     text: str
@@ -369,7 +370,7 @@ class Model:
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
             found = generate_batch(self.runner, **given, options=options, streams=[streams[row] for row in rows],
                                    stops=self._stops(options))
-            answers |= {row: self._result(hypotheses, sources[row], options.stop)
+            answers |= {row: self._result(hypotheses, sources[row], options)
                         for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
 
@@ -384,17 +385,19 @@ class Model:
             return first_stop(text, options.stop) is not None
         return stops
 
-    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], stops: Sequence[str]) -> Result:
-        results = [self._one(hypothesis, given, stops) for hypothesis in hypotheses]
+    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], options: GenerationOptions) -> Result:
+        results = [self._one(hypothesis, given, options) for hypothesis in hypotheses]
         return replace(results[0], alternatives=tuple(results)) if len(results) > 1 else results[0]
 
-    def _one(self, hypothesis: Hypothesis, given: Sequence[int], stops: Sequence[str]) -> Result:
-        tokens, prompt = hypothesis.tokens[:-1] if hypothesis.finished else hypothesis.tokens, ""
+    def _one(self, hypothesis: Hypothesis, given: Sequence[int], options: GenerationOptions) -> Result:
+        ended = hypothesis.tokens[-1:] and hypothesis.tokens[-1] in (self.config.special.eos, *options.eos)
+        tokens, prompt = hypothesis.tokens[:-1] if ended else hypothesis.tokens, ""
         text = self.tokenizer.decode(tokens)
         if self.config.encoder is None:
             text, prompt = continuation(self.tokenizer, given, tokens), self.tokenizer.decode(given)
-        return Result(text[: first_stop(text, stops)], tokens, hypothesis.score, hypothesis.log_probs,
-                      hypothesis.reason != "limit", prompt=prompt, reason=hypothesis.reason, top_logprobs=hypothesis.tops)
+        return Result(text[: first_stop(text, options.stop)], tokens, hypothesis.score, hypothesis.log_probs,
+                      hypothesis.reason in ("end", "stop"), prompt=prompt, reason=hypothesis.reason,
+                      top_logprobs=hypothesis.tops)
 
 
 def _beginning(text: str) -> str:

@@ -62,8 +62,8 @@ class GenerationOptions:
                                             choices=get_args(EarlyStopping))
     beam_groups: int = _option(1, "groups that the beams are cut into, each kept unlike those before (Vijayakumar et al. 2016)",
                                Range(1, 64))
-    diversity: float = _option(0.0, "taken from a token's score for each earlier group that chose it", Range(0, 100),
-                               needs="beam_groups")
+    diversity: float = _option(0.0, "taken from a token's score for each hypothesis of earlier groups that chose it",
+                               Range(0, 100), needs="beam_groups")
     coverage_penalty: float = _option(0.0, "beta of the coverage penalty: beta * sum over the source of log(min(attention "
                                            "received, 1)) (Wu et al. 2016, equation 14)", Range(0, 10), needs="beams")
     forced_words: tuple[tuple[int, ...], ...] = _option(

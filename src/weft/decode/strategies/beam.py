@@ -85,10 +85,11 @@ def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple
     parents, tokens, log_probs, scores = (
         take(part, order, 1) for part in (candidates.parents, candidates.tokens, candidates.log_probs,
                                           np.where(ended, np.float32(-np.inf), candidates.scores)))
-    grown = [np.concatenate((take(old, parents[:, :, None], 1), new[:, :, None]), 2)
-             for old, new in ((beams.tokens, tokens), (beams.log_probs, log_probs))]
+    all_tokens, all_log_probs = (np.concatenate((take(old, parents[:, :, None], 1), new[:, :, None]), 2)
+                                 for old, new in ((beams.tokens, tokens), (beams.log_probs, log_probs)))
     row = np.arange(len(parents))[:, None]
-    return Beams(scores, *grown, notes={name: note[row, parents] for name, note in beams.notes.items()}), parents
+    notes = {name: note[row, parents] for name, note in beams.notes.items()}
+    return Beams(scores, all_tokens, all_log_probs, notes), parents
 
 
 def cannot_improve(best_live: float, length: int, limit: int, worst_finished: float, options: GenerationOptions

@@ -43,6 +43,12 @@ class Beams:
         return Beams(self.scores[kept], self.tokens[kept], self.log_probs[kept],
                      {name: note[kept] for name, note in self.notes.items()})
 
+    def pick(self, which: np.ndarray) -> Beams:
+        """Of each list these hypotheses, int64 [Q, any]."""
+        row = np.arange(len(which))[:, None]
+        return Beams(self.scores[row, which], self.tokens[row, which], self.log_probs[row, which],
+                     {name: note[row, which] for name, note in self.notes.items()})
+
     @property
     def length(self) -> int:
         return self.tokens.shape[2]
@@ -85,11 +91,9 @@ def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple
     parents, tokens, log_probs, scores = (
         take(part, order, 1) for part in (candidates.parents, candidates.tokens, candidates.log_probs,
                                           np.where(ended, np.float32(-np.inf), candidates.scores)))
-    all_tokens, all_log_probs = (np.concatenate((take(old, parents[:, :, None], 1), new[:, :, None]), 2)
-                                 for old, new in ((beams.tokens, tokens), (beams.log_probs, log_probs)))
-    row = np.arange(len(parents))[:, None]
-    notes = {name: note[row, parents] for name, note in beams.notes.items()}
-    return Beams(scores, all_tokens, all_log_probs, notes), parents
+    old = beams.pick(parents)
+    return Beams(scores, np.concatenate((old.tokens, tokens[:, :, None]), 2),
+                 np.concatenate((old.log_probs, log_probs[:, :, None]), 2), old.notes), parents
 
 
 def cannot_improve(best_live: float, length: int, limit: int, worst_finished: float, options: GenerationOptions
@@ -149,7 +153,7 @@ class Beam:
         reasons = self.reasons(candidates, self.beams, self.live)
         self._collect(candidates, reasons)
         self.beams, parents = self.grow(candidates, reasons != "")
-        done = np.array([self._is_done(row) for row in range(len(self.live))])
+        done = np.array([self.is_done(row) for row in range(len(self.live))])
         self.beams.scores[done] = -np.inf  # of groups that wait for others
         events: list[GenerationEvent] = []
         kept: list[int] = []
@@ -232,7 +236,7 @@ class Beam:
         tokens, log_probs = (self.beams.notes[name][row, beam].tolist() for name in ("top_tokens", "top_log_probs"))
         return tuple(tuple(zip(*step, strict=True)) for step in zip(tokens, log_probs, strict=True))
 
-    def _is_done(self, row: int) -> bool:
+    def is_done(self, row: int) -> bool:
         request, found, length = self.live[row], self.finished[row], self.beams.length
         best_live = float(self.beams.scores[row, 0])
         if best_live == -np.inf or length >= request.limit:

@@ -13,6 +13,7 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
+from weft.decode.mbr import most_alike
 from weft.decode.rows import Request
 from weft.decode.strategies.strategy import Stops
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
@@ -50,7 +51,8 @@ VERBS: dict[str, tuple[type, str | None, str]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """One source's answer: the best hypothesis, and with n_best above 1 all of them in `alternatives`.
+    """One source's answer: the best hypothesis or sample, and with n_best or n above 1 all of them in `alternatives`, best
+    first: by score, or with mbr by likeness to the other candidates.
 
     tokens: generated ids, end-of-sequence left out. score: length-penalised log-probability (semantics 5).
     logprobs: one for each generated token, end-of-sequence included. prompt: what a decoder-only model was given; `text`
@@ -231,11 +233,15 @@ class Model:
     def stream(self, text: str | Ids, **options: Any) -> Iterator[GenerationEvent]:
         """Events of one input as they happen: TokenEvent (with the text it adds), then FinishedEvent.
 
-        Greedy unless options say otherwise; with beams above 1, StepEvents instead of TokenEvents. A blank text has no
-        tokens.
+        Greedy unless options say otherwise. With beams above 1 a token comes once it is certain, with StepEvents between.
+        A blank text has no tokens. Raises UsageError for what is chosen among whole answers: n, best_of, mbr.
         """
         truncate = options.pop("truncate", "refuse")
         chosen = self.options(**({"beams": 1, "n_best": 1} | options))
+        for name in ("mbr", "best_of", "n"):
+            if (getattr(chosen, name) or 0) > 1:
+                raise UsageError(f"{name}={getattr(chosen, name)} cannot be streamed: which answer is given is known once all "
+                                 f"are whole; leave it out, or call generate")
         self._needs_decoder()
         if self.config.encoder is None:
             prompt = self._prompt(0, text, chosen, truncate)
@@ -362,13 +368,14 @@ class Model:
     def _decode(self, sources: list[list[int]], streams: list[int], options: GenerationOptions) -> list[Result]:
         """Sources sorted by length go through in batches, so that little is padded; answers in order."""
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-        size = max(1, BATCH_ROWS // options.beams)
+        asked = options.candidates
+        size = max(1, BATCH_ROWS // max(asked.beams, asked.best_of or asked.n))
         answers: dict[int, Result] = {}
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             chosen = [sources[row] for row in rows]
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
-            found = generate_batch(self.runner, **given, options=options, streams=[streams[row] for row in rows],
+            found = generate_batch(self.runner, **given, options=asked, streams=[streams[row] for row in rows],
                                    stops=self._stops(options))
             answers |= {row: self._result(hypotheses, sources[row], options)
                         for row, hypotheses in zip(rows, found, strict=True)}
@@ -387,6 +394,9 @@ class Model:
 
     def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], options: GenerationOptions) -> Result:
         results = [self._one(hypothesis, given, options) for hypothesis in hypotheses]
+        if options.mbr:
+            order = most_alike([result.text for result in results], options.mbr_utility)
+            results = [results[index] for index in order[: options.n if options.sample else options.n_best]]
         return replace(results[0], alternatives=tuple(results)) if len(results) > 1 else results[0]
 
     def _one(self, hypothesis: Hypothesis, given: Sequence[int], options: GenerationOptions) -> Result:
@@ -454,9 +464,10 @@ def _join(parts: list[Result], blank: str) -> Result:
         return Result(blank, (), 0.0, (), True)
     if len(parts) == 1:
         return parts[0]
+    alternatives = zip(*(part.alternatives for part in parts), strict=False)  # the best with the best, and so on
     return Result(" ".join(part.text for part in parts), tuple(token for part in parts for token in part.tokens),
                   sum(part.score for part in parts), tuple(p for part in parts for p in part.logprobs),
-                  all(part.finished for part in parts))
+                  all(part.finished for part in parts), tuple(_join(list(row), blank) for row in alternatives))
 
 
 __all__ = ["FinishedEvent", "Model", "Result", "load"]

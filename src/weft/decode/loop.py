@@ -34,16 +34,24 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
     of options.max_new_tokens or the default that it names; 0 gives an empty hypothesis. steps: whether beam search
     yields StepEvents and TokenEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides
-    those of the options, by name. Raises UsageError and WindowError at the first event.
+    those of the options, by name. Of several draws (options.n, best_of) only the FinishedEvent of each input comes.
+    Raises UsageError and WindowError at the first event.
     """
     inputs = _inputs(sources, prompts, seeds, streams, limits)
     _check_ids(runner, options)
-    requests = [Request(index, _limit(runner, options, len(item), sources is None, limits, index),
+    draws = options.best_of or options.n
+    requests = [Request(index * draws + draw, _limit(runner, options, len(item), sources is None, limits, index),
                         options.seed if seeds is None else seeds[index],
                         streams[index] if streams is not None else index if seeds is None else 0,
                         source=() if sources is None else item,
-                        prompt=item if sources is None else (runner.start_token,))
-                for index, item in enumerate(inputs)]
+                        prompt=item if sources is None else (runner.start_token,), draw=draw)
+                for index, item in enumerate(inputs) for draw in range(draws)]
+    events = _decode(runner, requests, options, steps, stops, rules)
+    yield from events if draws == 1 else _best_draws(events, draws, options.n)
+
+
+def _decode(runner: Runner, requests: Sequence[Request], options: GenerationOptions, steps: bool, stops: Stops | None,
+            rules: Mapping[str, Processor] | None) -> Iterator[GenerationEvent]:
     for request in requests:
         if request.limit == 0:
             yield FinishedEvent(request.index, (Hypothesis((), (), 0.0, "limit"),))
@@ -54,8 +62,7 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     check(options, batch.ends, requests)
     strategy = choose(batch)
     strategy.reports_steps = steps
-    chosen = [inputs[request.index] for request in requests]
-    tokens = _start(runner, chosen, strategy, prompted=sources is None)
+    tokens = _start(runner, requests, strategy)
     for step in range(max(request.limit for request in requests)):
         outcome = strategy.advance(step, runner.step(tokens, strategy.best, batch.banned(step)))
         yield from outcome.events
@@ -64,6 +71,18 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
         if not _is_identity(outcome.parents, len(tokens)):
             runner.gather(outcome.parents)
         tokens = outcome.tokens
+
+
+def _best_draws(events: Iterator[GenerationEvent], draws: int, kept: int) -> Iterator[GenerationEvent]:
+    """Of each input's draws the `kept` best, once all have ended; nothing of those on their way."""
+    found: dict[int, list[Hypothesis]] = {}
+    for event in events:
+        if isinstance(event, FinishedEvent):
+            own = found.setdefault(event.request // draws, [])
+            own += event.hypotheses
+            if len(own) == draws:
+                own.sort(key=lambda hypothesis: -hypothesis.score)
+                yield FinishedEvent(event.request // draws, tuple(own[:kept]))
 
 
 def generate_batch(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
@@ -107,15 +126,19 @@ def _check_ids(runner: Runner, options: GenerationOptions) -> None:
                          f"generate but the end")
 
 
-def _start(runner: Runner, inputs: Sequence[Ids], strategy: Strategy, prompted: bool) -> np.ndarray:
-    """Hand the batch to the runner; returns the first token of every row."""
-    rows = strategy.rows
+def _start(runner: Runner, requests: Sequence[Request], strategy: Strategy) -> np.ndarray:
+    """Hand the batch to the runner, an input of many draws once; returns the first token of every row."""
+    _, first, copies = np.unique([request.index - request.draw for request in requests], return_index=True,
+                                 return_inverse=True)
+    inputs, rows = [requests[place] for place in first], strategy.rows
     watch: dict[str, Any] = {"watch": True} if strategy.watches else {}  # runners without attention need not know it
-    if not prompted:
-        runner.start(runner.encode(inputs), rows, **watch)
-        return np.full(len(inputs) * rows, runner.start_token, dtype=np.int64)
-    runner.start(None, rows, [list(prompt[:-1]) for prompt in inputs], **watch)
-    return np.repeat(np.array([prompt[-1] for prompt in inputs], dtype=np.int64), rows)
+    if len(inputs[0].source):
+        runner.start(runner.encode([request.source for request in inputs]), rows, **watch)
+    else:
+        runner.start(None, rows, [list(request.prompt[:-1]) for request in inputs], **watch)
+    if len(inputs) < len(requests):
+        runner.gather(copies)
+    return np.repeat(np.array([request.prompt[-1] for request in requests], dtype=np.int64), rows)
 
 
 def _limit(runner: Runner, options: GenerationOptions, length: int, prompted: bool, limits: Sequence[int] | None,

@@ -35,8 +35,10 @@ class Sampling(SingleRow):
 
 
 def _generator(request: Request) -> np.random.Generator:
-    """The random stream of (seed, stream), any non-negative integers."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(request.seed, spawn_key=(request.stream,))))
+    """The random stream of (seed, stream, draw), any non-negative integers, draw below 2^32: it comes first, so that no
+    other key is spelt by the same 32-bit words."""
+    key = (request.draw, request.stream)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(request.seed, spawn_key=key)))
 
 
 def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:

@@ -182,12 +182,14 @@ class Beam:
         requests = [request for request in self.live for _ in range(self.width)]
         return Rows(requests, self.beams.tokens.reshape(len(requests), -1), self.batch.ends)
 
-    def note(self, best: Best) -> None:
-        """Add to the notes what this step tells of every live hypothesis, whatever it goes on with."""
-        shape, notes = self.beams.scores.shape, dict(self.beams.notes)
-        for name, part in (("top_tokens", best.tokens), ("top_log_probs", best.log_probs)):
-            if self.options.logprobs:
-                new = part[:, : self.options.logprobs].reshape(*shape, 1, -1)
+    def note(self, scores: np.ndarray | Best) -> None:
+        """Add to the notes what this step tells of every live hypothesis, whatever it goes on with. scores: log-probabilities
+        [rows, V], or the best of them."""
+        shape, notes, count = self.beams.scores.shape, dict(self.beams.notes), self.options.logprobs
+        if count:
+            best = scores if isinstance(scores, Best) else best_of(scores, count)
+            for name, part in (("top_tokens", best.tokens), ("top_log_probs", best.log_probs)):
+                new = part[:, :count].reshape(*shape, 1, -1)
                 notes[name] = np.concatenate((notes[name], new), 2) if name in notes else new
         if self.watches:
             seen = self.batch.runner.attention().reshape(*shape, -1)

@@ -109,38 +109,47 @@ class ConstrainedBeam(Beam):
     def choose(self, step: int, scores: np.ndarray | Best) -> Candidates:
         assert isinstance(scores, np.ndarray)
         log_probs = self.batch.chain.log_probs(scores, self.standing(), self.batch.banned(step))
-        self.note(best_of(log_probs, self.kept))
-        dealt = [self._deal(row, own) for row, own in enumerate(log_probs.reshape(-1, self.width, log_probs.shape[1]))]
+        self.note(log_probs)
+        log_probs = log_probs.reshape(*self.beams.scores.shape, -1)
+        dealt = [self._deal(row, own, self._fitting(row, own)) for row, own in enumerate(log_probs)]
         return Candidates(*(np.stack(part) for part in zip(*dealt, strict=True)))
 
-    def _deal(self, row: int, log_probs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Candidates of one list, bank by turns; log_probs [W, V]. What is not there has a score of -inf."""
-        totals, states = self.beams.scores[row], self.beams.notes["state"][row].tolist()
+    def _fitting(self, row: int, log_probs: np.ndarray) -> np.ndarray:
+        """log_probs [W, V] of one list, -inf after which the words that are left do not fit, and for ends before the last;
+        as they are if that would leave nothing to go on with, and there is no answer yet."""
         room = self.live[row].limit - self.beams.length - 1
-        fitting = np.where([self._fits(state, room, log_probs.shape[1]) for state in states], log_probs, np.float32(-np.inf))
-        if not np.isfinite(totals + fitting.max(1)).any() and not self._met(row):
-            fitting = log_probs
+        fitting = log_probs.copy()
+        for own, state in zip(fitting, self.beams.notes["state"][row].tolist(), strict=True):
+            if self.words.needed(state):
+                own[list(self.batch.ends)] = -np.inf
+            fits = [token for token in self.words.tokens if self.words.needed(self.words.after(state, token)) <= room]
+            if self.words.needed(self.words.after(state, OTHER)) > room:
+                kept = own[fits]
+                own[:] = -np.inf
+                own[fits] = kept
+            elif len(fits) < len(self.words.tokens):
+                own[[token for token in self.words.tokens if token not in fits]] = -np.inf
+        stuck = not np.isfinite(self.beams.scores[row] + fitting.max(1)).any()
+        return log_probs if stuck and not self._met(row) else fitting
+
+    def _deal(self, row: int, log_probs: np.ndarray, fitting: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Candidates of one list, bank by turns: scores, parents, tokens and log-probabilities, [C]. What is not there has a
+        score of -inf."""
+        totals, states, vocabulary = self.beams.scores[row], self.beams.notes["state"][row].tolist(), log_probs.shape[1]
         likeliest = best_of(fitting, self.kept).tokens
         words = np.broadcast_to(self.words.tokens, (self.width, len(self.words.tokens)))
-        parents = np.arange(self.width)[:, None] * log_probs.shape[1]
-        parents, tokens = np.divmod(np.unique(np.concatenate((likeliest, words), 1) + parents), log_probs.shape[1])
+        places = np.unique(np.concatenate((likeliest, words), 1) + vocabulary * np.arange(self.width)[:, None])
+        parents, tokens = np.divmod(places, vocabulary)
         scores = totals[parents] + fitting[parents, tokens]
-        order = [i for i in np.argsort(-scores, kind="stable").tolist() if np.isfinite(scores[i])]
-        banks = [self.words.bank(self.words.after(states[parents[i]], int(tokens[i]))) for i in order]
-        taken = np.array(_by_turns(banks), np.int64)[: self.candidates]
-        chosen = np.array(order, np.int64)[taken]
-        parts = (scores[chosen], parents[chosen], tokens[chosen], log_probs[parents[chosen], tokens[chosen]])
-        return tuple(np.pad(part, (0, self.candidates - len(chosen)), constant_values=empty)
-                     for part, empty in zip(parts, (-np.inf, 0, 0, -np.inf), strict=True))
-
-    def _fits(self, state: int, room: int, vocabulary: int) -> np.ndarray:
-        """bool [V]: tokens after which the words that are left fit into `room` more; ends only once none is left."""
-        fits = np.full(vocabulary, self.words.needed(self.words.after(state, OTHER)) <= room)
-        for token in self.words.tokens:
-            fits[token] = self.words.needed(self.words.after(state, token)) <= room
-        if self.words.needed(state):
-            fits[list(self.batch.ends)] = False
-        return fits
+        order = np.argsort(-scores, kind="stable")
+        order = order[np.isfinite(scores[order])]
+        banks = [self.words.bank(self.words.after(states[parent], token))
+                 for parent, token in zip(parents[order].tolist(), tokens[order].tolist(), strict=True)]
+        chosen = order[np.array(_by_turns(banks), np.int64)[: self.candidates]]
+        absent = self.candidates - len(chosen)
+        return (np.concatenate((scores[chosen], np.full(absent, -np.inf, np.float32))),
+                *(np.concatenate((part[chosen], np.zeros(absent, np.int64))) for part in (parents, tokens)),
+                np.concatenate((log_probs[parents[chosen], tokens[chosen]], np.full(absent, -np.inf, np.float32))))
 
     def _met(self, row: int) -> bool:
         return any(one.reason != "unmet" for one in self.finished[row])

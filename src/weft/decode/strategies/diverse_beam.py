@@ -35,7 +35,7 @@ class DiverseBeam(Beam):
     def choose(self, step: int, scores: np.ndarray | Best) -> Candidates:
         assert isinstance(scores, np.ndarray)
         log_probs = self.batch.chain.log_probs(scores, self.standing(), self.batch.banned(step))
-        self.note(best_of(log_probs, self.kept))
+        self.note(log_probs)
         by_group = log_probs.reshape(-1, self.groups, self.width, log_probs.shape[1])
         taken = np.zeros((len(by_group), log_probs.shape[1]), np.float32)
         found = []

@@ -239,10 +239,9 @@ class Model:
         """
         truncate = options.pop("truncate", "refuse")
         chosen = self.options(**({"beams": 1, "n_best": 1} | options))
-        for name in ("mbr", "best_of", "n"):
-            if (getattr(chosen, name) or 0) > 1:
-                raise UsageError(f"{name}={getattr(chosen, name)} cannot be streamed: which answer is given is known once all "
-                                 f"are whole; leave it out, or call generate")
+        if name := chosen.needs_whole:
+            raise UsageError(f"{name}={getattr(chosen, name)} cannot be streamed: which answer is given is known once all are "
+                             f"whole; leave it out, or call generate")
         self._needs_decoder()
         if self.config.encoder is None:
             prompt = self._prompt(0, text, chosen, truncate)

@@ -41,7 +41,8 @@ def run(argv: list[str]) -> int:
     model.require("complete")
     options = given(arguments, GenerationOptions)
     chosen = model.options(**options)
-    if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not arguments.json:
+    if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not chosen.needs_whole \
+            and not arguments.json:
         _stream(model, arguments.text[0], arguments.echo, arguments.truncate, options)
         return 0
     number = 0

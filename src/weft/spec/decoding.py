@@ -154,6 +154,11 @@ class GenerationOptions:
                        n_best=1 if self.sample else self.mbr)
 
     @property
+    def needs_whole(self) -> str:
+        """The option that chooses among whole answers, so that nothing can be streamed; empty if there is none."""
+        return next((name for name in ("mbr", "best_of", "n") if (getattr(self, name) or 0) > 1), "")
+
+    @property
     def draws(self) -> bool:
         """Whether tokens are drawn at random: sampling at temperature 0 is greedy."""
         return self.sample and self.temperature > 0

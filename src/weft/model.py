@@ -14,6 +14,7 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
+from weft.decode.mbr import most_alike
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.score import score
@@ -57,13 +58,15 @@ VERBS: dict[str, tuple[type, str | None, str]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """One source's answer: the best hypothesis, and with n_best above 1 all of them in `alternatives`.
+    """One source's answer: the best hypothesis or sample, and with n_best or n above 1 all of them in `alternatives`, best
+    first: by score, or with mbr by likeness to the other candidates.
 
     tokens: generated ids, end-of-sequence left out. score: length-penalised log-probability (semantics 5).
     logprobs: one for each generated token, end-of-sequence included. prompt: what a decoder-only model was given; `text`
     is what it added. finished: whether it ended by itself or by a stop string (`reason` end or stop), rather than at the
-    limit of new tokens (limit). top_logprobs: (id, log-probability) of the likeliest tokens of each step, if asked for.
-    prompt_logprobs: of each token of the prompt but the first, if asked for; no ban or rule acts on them.
+    limit of new tokens (limit) or without all its forced words (unmet). top_logprobs: (id, log-probability) of the
+    likeliest tokens of each step, if asked for. prompt_logprobs: of each token of the prompt but the first, if asked for; no
+    ban or rule acts on them.
     """
 
     text: str
@@ -244,11 +247,14 @@ class Model:
     def stream(self, text: str | Ids, *, draft: Model | str | Path | None = None, **options: Any) -> Iterator[GenerationEvent]:
         """Events of one input as they happen: TokenEvent (with the text it adds), then FinishedEvent.
 
-        Greedy unless options say otherwise; with beams above 1, StepEvents instead of TokenEvents. A blank text has no
-        tokens.
+        Greedy unless options say otherwise. With beams above 1 a token comes once it is certain, with StepEvents between.
+        A blank text has no tokens. Raises UsageError for what is chosen among whole answers: n, best_of, mbr.
         """
         truncate = options.pop("truncate", "refuse")
         chosen = self.options(**({"beams": 1, "n_best": 1} | options))
+        if name := chosen.needs_whole:
+            raise UsageError(f"{name}={getattr(chosen, name)} cannot be streamed: which answer is given is known once all are "
+                             f"whole; leave it out, or call generate")
         self._needs_decoder()
         guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
@@ -294,7 +300,7 @@ class Model:
         firsts, outputs = [first for first, _ in pairs], [target for _, target in pairs]
         sources, prompts = (None, firsts) if self.config.encoder is None else (firsts, None)
         found = score(self.runner, sources, outputs, chosen, prompts=prompts)
-        results = [self._one(one, first, ()) for one, first in zip(found, firsts, strict=True)]
+        results = [self._one(one, first, replace(chosen, stop=())) for one, first in zip(found, firsts, strict=True)]
         return results[0] if isinstance(inputs, str) else results
 
     def _given_pair(self, index: int, given: str | Ids, target: str | Ids | None, end: bool) -> tuple[list[int], list[int]]:
@@ -359,7 +365,7 @@ class Model:
         requests = []
         for place, request in enumerate(recorder.requests):
             item = given[place * len(given) // len(recorder.requests)]
-            texts_out = tuple(self._one(found, request.prompt, chosen.stop).text for found in request.results)
+            texts_out = tuple(self._one(found, request.prompt, chosen).text for found in request.results)
             requests.append(replace(request, text=item if isinstance(item, str) else "", texts=texts_out))
         return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests)
 
@@ -457,15 +463,16 @@ class Model:
                 draft: Runner | None = None) -> list[Result]:
         """Sources sorted by length go through in batches, so that little is padded; answers in order."""
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-        size = max(1, BATCH_ROWS // options.beams)
+        asked = options.candidates
+        size = max(1, BATCH_ROWS // max(asked.beams, asked.best_of or asked.n))
         answers: dict[int, Result] = {}
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             chosen = [sources[row] for row in rows]
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
-            found = generate_batch(self.runner, **given, options=options, streams=[streams[row] for row in rows],
+            found = generate_batch(self.runner, **given, options=asked, streams=[streams[row] for row in rows],
                                    stops=self._stops(options), draft=draft)
-            answers |= {row: self._result(hypotheses, sources[row], options.stop)
+            answers |= {row: self._result(hypotheses, sources[row], options)
                         for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
 
@@ -491,17 +498,22 @@ class Model:
             return first_stop(text, options.stop) is not None
         return stops
 
-    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], stops: Sequence[str]) -> Result:
-        results = [self._one(hypothesis, given, stops) for hypothesis in hypotheses]
+    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], options: GenerationOptions) -> Result:
+        results = [self._one(hypothesis, given, options) for hypothesis in hypotheses]
+        if options.mbr:
+            order = most_alike([result.text for result in results], options.mbr_utility)
+            results = [results[index] for index in order[: options.n if options.sample else options.n_best]]
         return replace(results[0], alternatives=tuple(results)) if len(results) > 1 else results[0]
 
-    def _one(self, hypothesis: Hypothesis, given: Sequence[int], stops: Sequence[str]) -> Result:
-        tokens, prompt = hypothesis.tokens[:-1] if hypothesis.finished else hypothesis.tokens, ""
+    def _one(self, hypothesis: Hypothesis, given: Sequence[int], options: GenerationOptions) -> Result:
+        ended = hypothesis.tokens[-1:] and hypothesis.tokens[-1] in (self.config.special.eos, *options.eos)
+        tokens, prompt = hypothesis.tokens[:-1] if ended else hypothesis.tokens, ""
         text = self.tokenizer.decode(tokens)
         if self.config.encoder is None:
             text, prompt = continuation(self.tokenizer, given, tokens), self.tokenizer.decode(given)
-        return Result(text[: first_stop(text, stops)], tokens, hypothesis.score, hypothesis.log_probs,
-                      hypothesis.reason != "limit", prompt=prompt, reason=hypothesis.reason, top_logprobs=hypothesis.tops)
+        return Result(text[: first_stop(text, options.stop)], tokens, hypothesis.score, hypothesis.log_probs,
+                      hypothesis.reason in ("end", "stop"), prompt=prompt, reason=hypothesis.reason,
+                      top_logprobs=hypothesis.tops)
 
 
 def _beginning(text: str) -> str:
@@ -575,9 +587,10 @@ def _join(parts: list[Result], blank: str) -> Result:
         return Result(blank, (), 0.0, (), True)
     if len(parts) == 1:
         return parts[0]
+    alternatives = zip(*(part.alternatives for part in parts), strict=False)  # the best with the best, and so on
     return Result(" ".join(part.text for part in parts), tuple(token for part in parts for token in part.tokens),
                   sum(part.score for part in parts), tuple(p for part in parts for p in part.logprobs),
-                  all(part.finished for part in parts))
+                  all(part.finished for part in parts), tuple(_join(list(row), blank) for row in alternatives))
 
 
 __all__ = ["FinishedEvent", "Model", "Result", "load"]

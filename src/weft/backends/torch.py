@@ -37,6 +37,9 @@ class TorchRunner:
         self._state: State | None = None
         self._past = Past(0, 0, 1)
         self._hidden = self._prompt_hidden = torch.empty(0, 0, model.config.width)
+        self._watched = ""
+        """Name of the attention that `attention` tells of; none if nobody asks."""
+        self._seen = np.empty((0, 0, 0, 0), np.float32)
 
     @torch.inference_mode()
     def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Memory:
@@ -44,9 +47,10 @@ class TorchRunner:
         return self.model.encode(ids, lengths, trace)
 
     @torch.inference_mode()
-    def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
-              ) -> None:
+    def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
         self._memory, self._copies = memory, copies
+        self._watched = self._last_attention() if watch else ""
         if isinstance(memory, RecurrentMemory):
             self._memory = memory.rows(torch.arange(len(memory.outputs)).repeat_interleave(copies))
             self._state = self.model.decoder.first_state(self._memory)
@@ -71,23 +75,37 @@ class TorchRunner:
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
              ) -> np.ndarray | Best:
         ids = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))
+        found = self._wanted(trace)
         if isinstance(self._memory, RecurrentMemory):
             x = self.model.embed(self.model.target_embedding, ids.view(len(ids), -1))
-            hidden, self._state = self.model.decoder(x, self._memory, self._state, trace)
+            hidden, self._state = self.model.decoder(x, self._memory, self._state, found)
         elif ids.dim() == 2 and ids.shape[1] > 1:
             hidden = self._advance_by(ids)
         else:
-            hidden = self._advance(ids.view(-1, self._copies), self._past.step(), trace)
+            hidden = self._advance(ids.view(-1, self._copies), self._past.step(), found)
         self._hidden = hidden = hidden.reshape(ids.numel(), -1)
         logits = self.model.head(hidden)
-        if trace is not None:
-            self._split_rows(trace)
-            trace.add("logits", logits[:, None])
+        if found is not None:
+            self._tell(found, trace, logits)
         if best is None:
             return logits.float().numpy()
         if len(banned):
             logits.index_fill_(1, torch.as_tensor(list(banned)), -torch.inf)
         return _best(logits, best)
+
+    def _wanted(self, trace: Trace | None) -> Trace | None:
+        """What to collect of a step: for the caller's trace, and for `attention`."""
+        if not self._watched:
+            return trace
+        return Trace(*(trace.patterns if trace is not None else ()), self._watched)
+
+    def _tell(self, found: Trace, trace: Trace | None, logits: Tensor) -> None:
+        if self._watched:
+            self._seen = found[self._watched]
+        if trace is not None:
+            trace.arrays |= {name: array for name, array in found.arrays.items() if trace.wants(name)}
+            self._split_rows(trace)
+            trace.add("logits", logits[:, None])
 
     def _split_rows(self, trace: Trace) -> None:
         """A step's arrays of N sources with W rows each -> [N * W, ...], T = 1; self-attention over each row's own history."""
@@ -123,6 +141,19 @@ class TorchRunner:
         cross = (self._memory.keys_values, self._memory.mask) if self._memory else (None, None)
         return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns, trace=trace,
                                   project=self.model.embedding_projection)
+
+    def attention(self) -> np.ndarray:
+        assert self._watched, "start was not told to watch"
+        return self._seen.mean(1).reshape(-1, self._seen.shape[-1])  # of [N, H, W, S]
+
+    def _last_attention(self) -> str:
+        """Name of the cross-attention weights nearest the output (weft.spec.trace)."""
+        decoder = self.model.config.decoder
+        if self._memory is None or isinstance(getattr(decoder, "bridge", None), c.SingleVector):
+            raise UsageError("this model's decoder has no attention to a source, which a coverage penalty goes by; leave out "
+                             "coverage_penalty")
+        recurrent = isinstance(decoder, c.RecurrentStack)
+        return "decoder.attention.weights" if recurrent else f"decoder.blocks.{decoder.layers - 1}.cross_attention.weights"
 
     @torch.inference_mode()
     def gather(self, rows: np.ndarray) -> None:

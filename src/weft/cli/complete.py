@@ -45,7 +45,8 @@ def run(argv: list[str]) -> int:
     chosen = model.options(**options)
     if arguments.explain_settings:
         print_settings(model, chosen, options)
-    if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not arguments.json:
+    if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not chosen.needs_whole \
+            and not arguments.json:
         _stream(model, arguments.text[0], arguments.echo, arguments.truncate, options)
         return 0
     number = 0

@@ -65,8 +65,8 @@ class Ahead:
     def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Any:
         return self.runner.encode(source, trace=trace)
 
-    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
-              ) -> None:
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
         self.runner.start(memory, copies, prefix, trace=trace)
         self.runner.drop(0)  # so that one that cannot take back says so at once
 
@@ -102,6 +102,9 @@ class Ahead:
 
     def hidden(self, prompt: bool = False) -> np.ndarray:
         return self.runner.hidden(prompt)[-1 - len(self._guesses) + self._right :][:1]
+
+    def attention(self) -> np.ndarray:
+        raise NotImplementedError("beams do not guess ahead")
 
     def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]]) -> np.ndarray:
         return self.runner.logits(source, target)

@@ -43,11 +43,11 @@ class EnsembleRunner:
     def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Any:
         return [runner.encode(source, trace=one) for runner, one in self._traced(trace)]
 
-    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
-              ) -> None:
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
         self._begins = memory is not None
         for (runner, one), own in zip(self._traced(trace), memory or [None] * len(self.runners), strict=True):
-            runner.start(own, copies, prefix, trace=one)
+            runner.start(own, copies, prefix, trace=one, watch=watch)
 
     def _traced(self, trace: Trace | None) -> list[tuple[Runner, Trace | None]]:
         """Each runner, with the trace for the first of them."""
@@ -89,6 +89,11 @@ class EnsembleRunner:
         for runner in self.runners:
             runner.drop(count)
 
+    def attention(self) -> np.ndarray:
+        """The weighted mean of the members' attention."""
+        return sum(weight * runner.attention() for runner, weight in zip(self.runners, self.weights, strict=True)
+                   ).astype(np.float32)
+
     def hidden(self, prompt: bool = False) -> np.ndarray:
         """Side by side, so that the cosine of two is the weighted mean of the members' cosines."""
         parts = [(runner.hidden(prompt), weight) for runner, weight in zip(self.runners, self.weights, strict=True)]
@@ -121,13 +126,16 @@ class FusionRunner(EnsembleRunner):
     def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Any:
         return self.runners[0].encode(source, trace=trace), len(source)
 
-    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
-              ) -> None:
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
         model, language_model = self.runners
         self._begins = memory is not None
         own, sources = memory or (None, 0)
-        model.start(own, copies, prefix, trace=trace)
+        model.start(own, copies, prefix, trace=trace, watch=watch)
         language_model.start(None, copies, [[]] * sources if prefix is None else prefix)
+
+    def attention(self) -> np.ndarray:
+        return self.runners[0].attention()
 
     def hidden(self, prompt: bool = False) -> np.ndarray:
         return self.runners[0].hidden(prompt)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,43 +39,52 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     seeds: one per request, instead of options.seed for all. streams: the number of each request among those of its
     seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
     of options.max_new_tokens or the default that it names; 0 gives an empty hypothesis. steps: whether beam search
-    yields StepEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides those of the
-    options, by name. draft: a smaller model of the same ids, which guesses ahead; with one, or options.lookup, requests are
-    decoded one after the other. recorder: is told of every step. strategy: instead of the one that the options ask for.
+    yields StepEvents and TokenEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides
+    those of the options, by name. draft: a smaller model of the same ids, which guesses ahead; with one, or options.lookup,
+    requests are decoded one after the other. recorder: is told of every step. strategy: instead of the one that the options
+    ask for. Of several draws (options.n, best_of) only the FinishedEvent of each input comes.
     Raises UsageError and WindowError at the first event.
     """
     inputs = _inputs(sources, prompts, seeds, streams, limits)
     _check_ids(runner, options)
     _check_draft(draft, options)
-    requests = [Request(index, limit_of(runner, options, len(item), sources is None, limits, index),
+    draws = options.best_of or options.n
+    requests = [Request(index * draws + draw, limit_of(runner, options, len(item), sources is None, limits, index),
                         options.seed if seeds is None else seeds[index],
                         streams[index] if streams is not None else index if seeds is None else 0,
                         source=() if sources is None else item,
-                        prompt=item if sources is None else (runner.start_token,))
-                for index, item in enumerate(inputs)]
+                        prompt=item if sources is None else (runner.start_token,), draw=draw)
+                for index, item in enumerate(inputs) for draw in range(draws)]
     if recorder is not None:
         runner = recorder.watch(runner, requests)
-    for request in requests:
+    batch = Batch(options, runner, requests, Chain(options, rules, recorder), stops, recorder=recorder)
+    events = _all(batch, draft, steps, strategy)
+    yield from events if draws == 1 else _best_draws(events, draws, options.n)
+
+
+def _all(batch: Batch, draft: Runner | None, steps: bool, strategy: type[Strategy] | None) -> Iterator[GenerationEvent]:
+    """Events of requests that are decoded together, or one after the other where guesses run ahead."""
+    for request in batch.requests:
         if request.limit == 0:
             yield FinishedEvent(request.index, (Hypothesis((), (), 0.0, "limit"),))
-    requests = [request for request in requests if request.limit > 0]
-    if not requests:
+    batch = replace(batch, requests=[request for request in batch.requests if request.limit > 0])
+    if not batch.requests:
         return
-    chain = Chain(options, rules, recorder)
-    check(options, frozenset((runner.eos, *options.eos)), requests)
-    if draft is None and not options.lookup:
-        yield from _decode(Batch(options, runner, requests, chain, stops, recorder=recorder), steps, strategy)
+    check(batch.options, batch.ends, batch.requests)
+    if draft is None and not batch.options.lookup:
+        yield from _decode(batch, steps, strategy)
         return
-    for request in requests:
-        guesser = Lookup(request, options.lookup) if draft is None else Draft(Batch(options, draft, [request], chain))
-        ahead = Ahead(runner, guesser, request)
-        yield from _decode(Batch(options, ahead, [request], chain, stops, ahead), steps)
+    for request in batch.requests:
+        one = replace(batch, requests=[request])
+        guesser = Lookup(request, batch.options.lookup) if draft is None else Draft(replace(one, runner=draft))
+        ahead = Ahead(batch.runner, guesser, request)
+        yield from _decode(replace(one, runner=ahead, ahead=ahead), steps)
 
 
 def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -> Iterator[GenerationEvent]:
     runner, chooser = batch.runner, choose(batch) if strategy is None else strategy(batch)
     chooser.reports_steps = steps
-    tokens = _start(runner, batch.requests, chooser.rows)
+    tokens = _start(runner, batch.requests, chooser)
     for step in itertools.count():
         outcome = chooser.advance(step, runner.step(tokens, chooser.best, batch.banned(step)))
         if batch.recorder is not None:
@@ -85,6 +95,18 @@ def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -
         if not _is_identity(outcome.parents, len(tokens)):
             runner.gather(outcome.parents)
         tokens = outcome.tokens
+
+
+def _best_draws(events: Iterator[GenerationEvent], draws: int, kept: int) -> Iterator[GenerationEvent]:
+    """Of each input's draws the `kept` best, once all have ended; nothing of those on their way."""
+    found: dict[int, list[Hypothesis]] = {}
+    for event in events:
+        if isinstance(event, FinishedEvent):
+            own = found.setdefault(event.request // draws, [])
+            own += event.hypotheses
+            if len(own) == draws:
+                own.sort(key=lambda hypothesis: -hypothesis.score)
+                yield FinishedEvent(event.request // draws, tuple(own[:kept]))
 
 
 def generate_batch(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, **given: Any
@@ -133,12 +155,18 @@ def _check_draft(draft: Runner | None, options: GenerationOptions) -> None:
             raise UsageError(f"draft and {name}={value} contradict each other; {way}")
 
 
-def _start(runner: Runner, requests: Sequence[Request], rows: int) -> np.ndarray:
-    """Hand the batch to the runner; returns the first token of every row."""
-    if len(requests[0].source):
-        runner.start(runner.encode([request.source for request in requests]), rows)
+def _start(runner: Runner, requests: Sequence[Request], strategy: Strategy) -> np.ndarray:
+    """Hand the batch to the runner, an input of many draws once; returns the first token of every row."""
+    _, first, copies = np.unique([request.index - request.draw for request in requests], return_index=True,
+                                 return_inverse=True)
+    inputs, rows = [requests[place] for place in first], strategy.rows
+    watch: dict[str, Any] = {"watch": True} if strategy.watches else {}  # runners without attention need not know it
+    if len(inputs[0].source):
+        runner.start(runner.encode([request.source for request in inputs]), rows, **watch)
     else:
-        runner.start(None, rows, [list(request.prompt[:-1]) for request in requests])
+        runner.start(None, rows, [list(request.prompt[:-1]) for request in inputs], **watch)
+    if len(inputs) < len(requests):
+        runner.gather(copies)
     return np.repeat(np.array([request.prompt[-1] for request in requests], dtype=np.int64), rows)
 
 

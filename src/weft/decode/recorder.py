@@ -202,9 +202,9 @@ class Watched:
         return memory
 
     def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
-              **others: Any) -> None:
+              watch: bool = False) -> None:
         trace = Trace(*self._recorder.patterns) if trace is None else trace
-        self._runner.start(memory, copies, prefix, trace=trace, **others)
+        self._runner.start(memory, copies, prefix, trace=trace, **({"watch": True} if watch else {}))
         if prefix is not None:
             self._recorder.read(trace, [len(row) for row in prefix])
 

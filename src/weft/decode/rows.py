@@ -13,7 +13,8 @@ Ids = Sequence[int]
 
 @dataclass(frozen=True)
 class Request:
-    """One input of a batch. limit: most new tokens (1 or more). Its random stream is (seed, stream).
+    """One input of a batch, or one of several draws of it. limit: most new tokens (1 or more). Its random stream is (seed,
+    stream, draw), and `index` is its own.
 
     source: what the encoder read, or nothing. prompt: what the decoder begins with, its start token or a prompt.
     """
@@ -24,6 +25,7 @@ class Request:
     stream: int = 0
     source: Ids = ()
     prompt: Ids = ()
+    draw: int = 0
 
     @cached_property
     def prompt_ids(self) -> np.ndarray:

@@ -40,11 +40,13 @@ class Runner(Protocol):
         """Run the encoder over ragged token ids. Returns an opaque memory with one entry per source."""
         ...
 
-    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
-              ) -> None:
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
         """Begin decoding `copies` rows per source: rows 0..copies-1 belong to source 0, and so on.
 
         A decoder-only model gets `memory=None` and ragged `prefix` (its prompts, without their last token).
+        watch: keep the cross-attention of each step for `attention`; only given where it is asked for. Raises UsageError
+        if the model has none.
         """
         ...
 
@@ -80,5 +82,11 @@ class Runner(Protocol):
         """Logits of given texts in one pass, float32 [B, T, vocabulary]; rows of `target` begin with the start token.
 
         What stands past the end of a row means nothing.
+        """
+        ...
+
+    def attention(self) -> np.ndarray:
+        """What the last step looked at, float32 [rows, S]: the cross-attention of the decoder's last layer, averaged over
+        its heads; 0 past the end of a source. Only after `start` with watch.
         """
         ...

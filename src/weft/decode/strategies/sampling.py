@@ -40,8 +40,12 @@ class Sampling(SingleRow):
 
 
 def random_stream(request: Request, *part: int) -> np.random.Generator:
-    """The random stream of (seed, stream), any non-negative integers; another one for each `part`."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(request.seed, spawn_key=(request.stream, *part))))
+    """The random stream of (seed, stream, draw), any non-negative integers, draw below 2^32; another one for each `part`.
+
+    The stream comes last, so that no other key is spelt by the same 32-bit words.
+    """
+    key = (request.draw, *part, request.stream)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(request.seed, spawn_key=key)))
 
 
 def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:

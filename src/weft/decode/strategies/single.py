@@ -17,6 +17,7 @@ class SingleRow:
 
     rows = 1
     reports_steps = True
+    watches = False
 
     def __init__(self, batch: Batch) -> None:
         self.batch, self.options, self.chain = batch, batch.options, batch.chain

@@ -75,7 +75,9 @@ class Strategy(Protocol):
     rows: int
     best: int | None
     reports_steps: bool
-    """Whether to make StepEvents, where the strategy has any."""
+    """Whether to make StepEvents, and TokenEvents of beams, where the strategy has any."""
+    watches: bool
+    """Whether it asks for the runner's `attention` after every step."""
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ import pytest
 from tests.marian import random_marian, weft_model
 from weft.backends.torch import TorchRunner
 from weft.decode import generate_batch
-from weft.families import scratch, transformer
+from weft.families import scratch
 from weft.nn.model import Model
-from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import Hypothesis
 

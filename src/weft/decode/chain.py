@@ -8,6 +8,7 @@ import numpy as np
 
 from weft.decode.processors import Processor, processors_for
 from weft.decode.rows import Rows
+from weft.decode.softmax import log_softmax
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
 
@@ -46,14 +47,6 @@ class Chain:
         for processor in processors:
             logits = processor(logits, rows)
         return logits
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 [rows, vocabulary]; a row of nothing but -inf stays as it is."""
-    highest = logits.max(axis=1, keepdims=True)
-    shifted = logits.astype(np.float64) - np.where(np.isfinite(highest), highest, 0.0)
-    with np.errstate(divide="ignore"):
-        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def best_of(log_probs: np.ndarray, k: int) -> Best:

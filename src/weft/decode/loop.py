@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from weft.decode.chain import Chain
+from weft.decode.constraints import check
 from weft.decode.processors import Processor
 from weft.decode.rows import Request
 from weft.decode.strategies import choose
@@ -49,6 +50,7 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     if not requests:
         return
     batch = Batch(options, runner, requests, Chain(options, rules), stops)
+    check(options, batch.ends, requests)
     strategy = choose(batch)
     strategy.reports_steps = steps
     chosen = [inputs[request.index] for request in requests]

@@ -168,7 +168,9 @@ class Beam:
 
     def _results(self, request: Request) -> tuple[Hypothesis, ...]:
         found = self.finished.pop(request.index)
-        return tuple(found[: self.options.n_best]) or (Hypothesis((), (), -np.inf, "limit"),)
+        if not found:
+            raise self.batch.dead(request, self.beams.tokens.shape[2] - 1)
+        return tuple(found[: self.options.n_best])
 
     def _live_hypotheses(self, row: int) -> tuple[Hypothesis, ...]:
         length = self.beams.tokens.shape[2]

@@ -6,7 +6,6 @@ import numpy as np
 
 from weft.decode.rows import Rows
 from weft.decode.strategies.strategy import Batch, Outcome
-from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.runner import Best
@@ -56,9 +55,7 @@ class SingleRow:
         """Raises UsageError for a row that has no token left to choose."""
         for request, log_prob in zip(self.live, log_probs, strict=True):
             if not np.isfinite(log_prob):
-                names = ", ".join(("bans", *self.chain.rules))
-                raise UsageError(f"request {request.index}: no token is left to choose after "
-                                 f"{len(self._tokens[request.index])} of them; the rules in force ({names}) forbid all")
+                raise self.batch.dead(request, len(self._tokens[request.index]))
 
     def _hypothesis(self, index: int, reason: str) -> Hypothesis:
         tokens, log_probs, tops = self._tokens.pop(index), self._log_probs.pop(index), self._tops.pop(index)

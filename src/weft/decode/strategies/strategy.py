@@ -10,6 +10,7 @@ import numpy as np
 
 from weft.decode.chain import Chain
 from weft.decode.rows import Request
+from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import GenerationEvent, Reason
 from weft.spec.runner import Best, Runner
@@ -44,6 +45,11 @@ class Batch:
         if self.stops is not None and self.stops(request, tokens):
             return "stop"
         return "limit" if len(tokens) >= request.limit else None
+
+    def dead(self, request: Request, length: int) -> UsageError:
+        """The error of a request that has no token left to choose after `length` of them."""
+        return UsageError(f"request {request.index}: no token is left to choose after {length} of them; the rules in force "
+                          f"({', '.join(('bans', *self.chain.rules))}) forbid all")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class Vocabulary:
         self.forms, self.size = forms, size
         self.differing = np.array([token for token, data in enumerate(forms.first) if data != forms.inside[token]], np.int64)
         self._place = {int(token): size + index for index, token in enumerate(self.differing)}
-        self.tokens = [*forms.inside, *[b""] * (size - len(forms.inside)), *(forms.first[token] for token in self.differing), b""]
+        unused, at_first = [b""] * (size - len(forms.inside)), [forms.first[token] for token in self.differing]
+        self.tokens = [*forms.inside, *unused, *at_first, b""]
         self.end = self.eos_token_id = len(self.tokens) - 1
         self.bos_token_id = None
         self.compiled = library.LLTokenizer(library.TokenizerWrapper(self))
@@ -84,6 +85,10 @@ class Guide:
         if self._start.is_error():
             raise UsageError(f"{kind} cannot be followed: {_shortened(self._start.get_error())}")
         self._known: OrderedDict[tuple[bool, tuple[int, ...]], Any] = OrderedDict()
+
+    @classmethod
+    def from_options(cls, options: GenerationOptions) -> None:
+        """Options alone do not make one: see `guide`."""
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         ruled, ends = np.full_like(logits, -np.inf), list(rows.ends)

@@ -21,6 +21,7 @@ from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
+from weft.spec.presets import preset as named_preset
 from weft.spec.trace import Trace
 from weft.tasks import find_task
 from weft.tasks.classify import classified
@@ -281,9 +282,12 @@ class Model:
         self._check_ids(target, "target", self.config.window.target)
         return self.runner.logits(source, target, trace)
 
-    def options(self, **options: Any) -> GenerationOptions:
-        """This model's defaults with `options` in their place. Raises UsageError."""
-        return _override(self.defaults, self._wording.in_ids(options))
+    def options(self, *, preset: str | None = None, **options: Any) -> GenerationOptions:
+        """This model's defaults with `options` in their place. Raises UsageError.
+
+        preset: a tool to follow (weft.spec.presets); its values stand between the defaults and the options.
+        """
+        return _override(self.defaults, (named_preset(preset) if preset else {}) | self._wording.in_ids(options))
 
     # ------------------------------------------------------------ inside
 

@@ -9,5 +9,5 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     """float64 [rows, vocabulary]; a row of nothing but -inf stays as it is."""
     highest = logits.max(axis=1, keepdims=True)
     shifted = logits.astype(np.float64) - np.where(np.isfinite(highest), highest, 0.0)
-    with np.errstate(divide="ignore"):
-        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    total = np.exp(shifted).sum(axis=1, keepdims=True)
+    return shifted - np.log(np.where(total > 0, total, 1.0))

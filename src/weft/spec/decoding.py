@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -205,7 +205,7 @@ def _check_value(name: str, value: Any, option: Any) -> None:
     if value is None and option.default is None:
         return
     if isinstance(option.default, tuple):
-        _check_rows(name, value)
+        _check_rows(name, value, metadata)
         return
     choices = metadata.get("choices")
     if choices:
@@ -221,15 +221,33 @@ def _check_value(name: str, value: Any, option: Any) -> None:
         raise UsageError(f"{name} is {value}; it must be {within}{way_out}")
 
 
-def _check_rows(name: str, value: Any) -> None:
+def _check_rows(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     if not isinstance(value, tuple):
         raise UsageError(f"{name} is {value!r:.60}; it must be a list")
     if any(item in ("", ()) for item in value):
         raise UsageError(f"{name} holds an empty {'text' if '' in value else 'row'}; leave it out")
-    if name == "logit_bias":
-        for item in value:
-            if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], int)) or math.isnan(item[1]):
-                raise UsageError(f"logit_bias holds {item!r:.60}; it takes pairs of a token id and a number")
+    fits, kind = _ITEMS.get("words" if metadata.get("words") else name, (_is_id, "token ids"))
+    for item in value:
+        if not fits(item):
+            raise UsageError(f"{name} holds {item!r:.60}; it takes {kind}")
+
+
+def _is_id(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool)
+
+
+def _is_word(item: Any) -> bool:
+    return isinstance(item, tuple) and all(map(_is_id, item))
+
+
+def _is_bias(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and _is_id(item[0]) and isinstance(item[1], int | float) \
+        and item[1] < math.inf
+
+
+_ITEMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "words": (_is_word, "rows of token ids"), "logit_bias": (_is_bias, "pairs of a token id and a number below infinity"),
+    "stop": (lambda item: isinstance(item, str), "texts"), "order": (lambda item: isinstance(item, str), "names")}
 
 
 def _either(choices: tuple[str, ...]) -> str:

@@ -29,7 +29,7 @@ class TypicalP:
         log_probs = log_softmax(logits)
         probabilities = np.exp(log_probs)
         surprise = -log_probs
-        entropy = np.where(probabilities > 0, probabilities * surprise, 0.0).sum(axis=1, keepdims=True)
+        entropy = (probabilities * np.where(probabilities > 0, surprise, 0.0)).sum(axis=1, keepdims=True)
         distance = np.abs(surprise - entropy)
         order = np.argsort(distance, axis=1, kind="stable")
         reached = np.take_along_axis(probabilities, order, 1).cumsum(axis=1)

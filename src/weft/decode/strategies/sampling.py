@@ -28,6 +28,7 @@ class Sampling(SingleRow):
         rows = self.standing()
         logits = self.chain.ruled(scores, rows, self.batch.banned(step))
         log_probs = log_softmax(logits)
+        self.refuse_dead(log_probs.max(axis=1))
         uniform = np.array([self._generators[request.index].random() for request in self.live])
         tokens = draw(self.chain.shaped(logits, rows), uniform)
         told = best_of(log_probs, self.options.logprobs) if self.options.logprobs else None

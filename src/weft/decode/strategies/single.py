@@ -31,7 +31,7 @@ class SingleRow:
 
     def take(self, tokens: np.ndarray, log_probs: np.ndarray, best: Best | None = None) -> Outcome:
         """Give each live request its token, int64 [rows], and let the finished go. best: what to tell of the others."""
-        self._refuse_dead(log_probs)
+        self.refuse_dead(log_probs)
         events: list[GenerationEvent] = []
         kept = []
         tops = _tops(best, self.options.logprobs, len(tokens))
@@ -51,7 +51,7 @@ class SingleRow:
         rows = np.array(kept, dtype=np.int64)
         return Outcome(rows, tokens[rows], events)
 
-    def _refuse_dead(self, log_probs: np.ndarray) -> None:
+    def refuse_dead(self, log_probs: np.ndarray) -> None:
         """Raises UsageError for a row that has no token left to choose."""
         for request, log_prob in zip(self.live, log_probs, strict=True):
             if not np.isfinite(log_prob):

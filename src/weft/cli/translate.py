@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from weft.cli.flags import Parser, add_flags, given
+from weft.cli.flags import Parser, add_generation_flags, generation_options
 from weft.cli.lines import batches, one_line, progress, tell
 from weft.model import Result, load
-from weft.spec.decoding import GenerationOptions
 
 _EXAMPLES = """examples:
   weft translate "J'aime l'apprentissage automatique"
@@ -22,7 +21,8 @@ With --n-best above 1 every input gives that many lines: number of the input, fr
 
 def run(argv: list[str]) -> int:
     parser = Parser(prog="weft translate", description="Translate texts, or standard input line by line.",
-                    epilog=_EXAMPLES)
+                    epilog=_EXAMPLES,
+                    usage="weft translate [options] [text ...]")
     parser.add_argument("text", nargs="*", help="texts to translate; none: lines of standard input")
     parser.add_argument("--model", default="fr-en", help="bundle folder or shipped model (default: fr-en)")
     parser.add_argument("--scores", action="store_true", help="print the score before each translation")
@@ -31,11 +31,11 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--too-long", choices=("split", "refuse"), default="split",
                         help="a text beyond the model's window: split at sentence ends with a notice, or refuse")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
-    add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
+    add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     model = load(arguments.model, precision=arguments.precision)
     model.require("translate")
-    options = given(arguments, GenerationOptions)
+    options = generation_options(arguments)
     chosen = model.options(**options)  # refuse what cannot be before the first line is read
     with progress("translating", bool(arguments.text)) as bar:
         number = 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,6 +68,7 @@ ORACLES: list[tuple[dict[str, Any], Callable[[Ids], Any]]] = [
     *(({"sample": True, "min_p": p}, lambda ids, p=p: hf.MinPLogitsWarper(p)) for p in (0.001, 0.1, 0.9, 1.0)),
     *(({"sample": True, "typical_p": p}, lambda ids, p=p: hf.TypicalLogitsWarper(p)) for p in (0.001, 0.2, 0.9, 0.999)),
     *(({"sample": True, "epsilon_cutoff": e}, lambda ids, e=e: hf.EpsilonLogitsWarper(e)) for e in (1e-4, 0.02, 0.3, 0.999)),
+    *(({"sample": True, "eta_cutoff": e}, lambda ids, e=e: hf.EtaLogitsWarper(e)) for e in (1e-4, 0.02, 0.3, 0.999)),
     *(({"repetition_penalty": p}, lambda ids, p=p: hf.RepetitionPenaltyLogitsProcessor(p)) for p in (0.3, 1.3, 100.0)),
     *(({"encoder_repetition_penalty": p},
        lambda ids, p=p: hf.EncoderRepetitionPenaltyLogitsProcessor(p, encoder_ids(ids))) for p in (0.3, 1.3, 100.0)),
@@ -130,6 +134,22 @@ def test_presence_and_frequency_count_what_was_generated_only() -> None:
         counts = np.array([[row.count(token) for token in range(12)] for row in rows.tokens.tolist()])
         np.testing.assert_allclose(presence(logits, rows), logits - 0.75 * (counts > 0), rtol=1e-5)
         np.testing.assert_allclose(frequency(logits, rows), logits - 0.75 * counts, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [0.01, 1.0, 2.5, 100.0])
+def test_top_n_sigma_against_the_formula(n: float) -> None:
+    """Of llama.cpp: the population's deviation, over what is not forbidden. The same tokens stay at any temperature."""
+    rng, (processor,) = np.random.default_rng(5), processors_for(GenerationOptions(sample=True, top_n_sigma=n)).values()
+    for _ in range(ROUNDS):
+        rows = random_rows(rng, prompted=True)
+        logits = random_logits(rng, len(rows.requests), 30)
+        found = processor(logits, rows)
+        for row, out in zip(logits.astype(np.float64), found, strict=True):
+            allowed = [value for value in row.tolist() if value > -math.inf]
+            lowest = max(allowed) - n * float(torch.tensor(allowed).double().std(correction=0))
+            assert out.tolist() == [value if value >= lowest else -math.inf for value in row.tolist()]
+        hot = processor(logits / np.float32(2.0), rows)
+        np.testing.assert_array_equal(np.isfinite(hot), np.isfinite(found))
 
 
 def test_forced_tokens_are_those_of_hugging_face() -> None:
@@ -233,6 +253,14 @@ def test_presets_order_as_their_tools_do() -> None:
     assert order("llama.cpp") == ["top_k", "typical_p", "top_p", "min_p", "temperature"]
     with pytest.raises(UnknownNameError, match=r"unknown preset 'huggingface'.*Known: ctranslate2, hf, llama.cpp, vllm"):
         preset("huggingface")
+
+
+def test_the_guide_names_every_option_and_has_processors_in_their_order() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "decoding.md").read_text("utf-8")
+    missing = [option.name for option in fields(GenerationOptions) if not re.search(rf"\b{option.name}\b", guide)]
+    assert not missing
+    rows = [name.strip() for row in re.findall(r"^\| ([a-z_, ]+) \|", guide, re.MULTILINE) for name in row.split(",")]
+    assert [name for name in rows if name in processors()] == list(processors())
 
 
 # ---------------------------------------------------------------- bad input

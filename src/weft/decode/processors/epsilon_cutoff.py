@@ -1,4 +1,4 @@
-"""Epsilon sampling: tokens less likely than epsilon go (Hewitt et al. 2022, section 4.1). The best stays."""
+"""Epsilon sampling: tokens less likely than epsilon go (Hewitt et al. 2022). The best stays."""
 
 from __future__ import annotations
 

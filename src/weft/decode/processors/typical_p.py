@@ -28,14 +28,21 @@ class TypicalP:
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         log_probs = log_softmax(logits)
         probabilities = np.exp(log_probs)
-        surprise = -log_probs
-        entropy = (probabilities * np.where(probabilities > 0, surprise, 0.0)).sum(axis=1, keepdims=True)
-        distance = np.abs(surprise - entropy)
-        order = np.argsort(distance, axis=1, kind="stable")
-        reached = np.take_along_axis(probabilities, order, 1).cumsum(axis=1)
-        last = np.minimum((reached < self.p).sum(axis=1, keepdims=True), logits.shape[1] - 1)
-        farthest = np.take_along_axis(distance, np.take_along_axis(order, last, 1), 1)
+        entropy = -(probabilities * np.where(probabilities > 0, log_probs, 0.0)).sum(axis=1, keepdims=True)
+        distance = np.abs(-log_probs - entropy)
+        farthest = np.array([[self._farthest(*row)] for row in zip(distance, probabilities, strict=True)])
         return np.where(distance > farthest, np.float32(-np.inf), logits)
+
+    def _farthest(self, distance: np.ndarray, probabilities: np.ndarray) -> float:
+        """The distance [V] within which mass p is reached. Likely tokens reach it alone, so only those as near are sorted."""
+        likely = probabilities > (1.0 - self.p) / len(probabilities)
+        near = distance <= self._reached(distance[likely], probabilities[likely])
+        return self._reached(distance[near], probabilities[near])
+
+    def _reached(self, distance: np.ndarray, probabilities: np.ndarray) -> float:
+        order = np.argsort(distance)
+        nearer = int((probabilities[order].cumsum() < self.p).sum())
+        return float(distance[order[min(nearer, len(order) - 1)]])
 
 
 PROCESSOR = TypicalP

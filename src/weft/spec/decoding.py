@@ -74,7 +74,8 @@ class GenerationOptions:
                                         "(Su et al. 2022)", SHARE)
 
     max_new_tokens: int | None = _option(
-        None, "most tokens to generate; default: what the window holds, after a source at most 2 x source + 10", COUNT,
+        None, "most tokens to generate; default: what the window holds, after a source at most 2 x source + 10 above "
+              "min_new_tokens", COUNT,
         group="length and ends")
     min_new_tokens: int = _option(0, "fewest tokens before the end may come", COUNT)
     eos: tuple[int, ...] = _option((), "tokens, or their ids, that end a text, besides the model's own end-of-sequence",

@@ -61,8 +61,10 @@ class Vocabulary:
     def allowed(self, matcher: Any, spaced: bool) -> tuple[np.ndarray, bool]:
         """bool [V]: ids that may come next, and whether the text may end."""
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self.end + 1] > 0
-        if matcher.is_error() and "NoExtension" not in matcher.stop_reason():  # which is a dead end, and no token is set
-            raise UsageError(f"the output cannot be guided further: {_shortened(matcher.get_error())}")
+        if matcher.is_error():  # where it would let the text end
+            if not matcher.get_error().startswith("NoExtension"):
+                raise UsageError(f"the output cannot be guided further: {_shortened(matcher.get_error())}")
+            bits = np.zeros_like(bits)  # a dead end: no token spells what must follow
         found = bits[: self.size].copy()
         if not spaced:
             found[self.differing] = bits[self.size : self.end]

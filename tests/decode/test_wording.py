@@ -11,9 +11,11 @@ import pytest
 import weft
 from tests.test_chat import make_model
 from tests.text.chat_templates import CHATML
+from tests.text.test_foreign import shared
 from tests.text.test_forms import TOKENIZERS
 from weft.decode.wording import Wording
 from weft.errors import UsageError
+from weft.text import Tokenizer
 from weft.text.forms import Forms
 
 WHOLE = [name for name in TOKENIZERS if name not in ("word", "no-decoder", "imported-words", "imported-prepended", "character")]
@@ -40,8 +42,15 @@ def test_words(name: str) -> None:
     assert " the test" in said and said <= {"the test", " the test", "The test", " The test"}
     forced = wording.in_ids({"forced_words": ["the", "."]})["forced_words"]
     assert inside(name, forced[0]) == " the" and inside(name, forced[1]).strip() == "."
+    spaced = name in ("bert", "openai-gpt")  # which put a space before every word
     for option in ("prefix", "suffix"):
-        assert inside(name, wording.in_ids({option: "the test"})[option]).strip() == "the test"
+        assert inside(name, wording.in_ids({option: "the test"})[option]) == " " * spaced + "the test"
+
+
+def test_a_mark_that_joins_others() -> None:
+    """"(." is one piece of Phi-3's, "." another."""
+    tokenizer = Tokenizer.load(shared("phi3/hf_tokenizer.json"))
+    assert tokenizer.tokens(Wording(tokenizer, continues=True).in_ids({"suffix": "."})["suffix"]) == ["."]
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -11,10 +11,11 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from tests.bundles import tokenizer as words
 from tests.test_chat import KINDS, make_tokenizer
-from tests.text.test_foreign import CORPUS
+from tests.text.test_foreign import CORPUS, shared
 from tests.text.test_tokenizer import TRAINED
 from weft.errors import TokenizerError
 from weft.text import Tokenizer
+from weft.text.foreign import read_tokenizer
 from weft.text.forms import Forms
 
 
@@ -76,6 +77,18 @@ def test_forms_put_together_are_the_text(name: str) -> None:
             if name != "marian":
                 assert forms.added(ids[:cut]) + forms.added(ids[cut:], ids[:cut]) == forms.added(ids)
     assert compared > 100
+
+
+@pytest.mark.parametrize("path", ["gpt2/hf_tokenizer.json", "phi3/hf_tokenizer.json", "bert-base-uncased/vocab.txt"])
+def test_published_tokenizers(path: str) -> None:
+    file = shared(path)
+    tokenizer = Tokenizer.load(file) if file.suffix == ".json" else read_tokenizer(file.parent)
+    forms, chance = Forms(tokenizer), random.Random(1)
+    whole = [token for token, data in enumerate(forms.inside) if data and "�" not in data.decode("utf-8", "replace")]
+    assert len(whole) > 0.95 * len(tokenizer)
+    for _ in range(3000):
+        ids = chance.choices(whole, k=chance.randint(1, 6))
+        assert forms.added(ids).decode() == tokenizer.decode(ids), tokenizer.tokens(ids)
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)

@@ -60,12 +60,12 @@ class Vocabulary:
 
     def allowed(self, matcher: Any, spaced: bool) -> tuple[np.ndarray, bool]:
         """bool [V]: ids that may come next, and whether the text may end."""
-        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self.end + 1] > 0
+        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self.end + 1].view(bool)
         if matcher.is_error():  # where it would let the text end
             if not matcher.get_error().startswith("NoExtension"):
                 raise UsageError(f"the output cannot be guided further: {_shortened(matcher.get_error())}")
             bits = np.zeros_like(bits)  # a dead end: no token spells what must follow
-        found = bits[: self.size].copy()
+        found = bits[: self.size]
         if not spaced:
             found[self.differing] = bits[self.size : self.end]
             found[self.forms.silent] = True
@@ -93,15 +93,14 @@ class Guide:
         """Options alone do not make one: see `guide`."""
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        ruled, ends = np.full_like(logits, -np.inf), list(rows.ends)
+        may, ends = np.zeros(logits.shape, bool), list(rows.ends)
         for row, (request, tokens) in enumerate(zip(rows.requests, rows.tokens.tolist(), strict=True)):
             matcher = self._after(_before(request), tokens)
             if matcher is not None:
                 spaced = self.vocabulary.forms.spaced([*_before(request), *tokens])
-                allowed, may_end = self.vocabulary.allowed(matcher, spaced)
-                allowed[ends] = may_end
-                ruled[row, allowed] = logits[row, allowed]
-        return ruled
+                may[row], may_end = self.vocabulary.allowed(matcher, spaced)
+                may[row, ends] = may_end
+        return np.where(may, logits, np.float32(-np.inf))
 
     def fits(self, tokens: Ids, before: Ids = ()) -> bool:
         """Whether what `tokens` (without an end) add to a text after ids `before` is whole."""

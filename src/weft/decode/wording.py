@@ -111,7 +111,8 @@ class Wording:
         Raises UsageError if there is no spelling at all and there must be one.
         """
         found: dict[int, Row] = {}
-        for before, written in (("(", text), ("", text), ("", " " + text)):
+        mark = not text.lstrip()[:1].isalnum()  # "(." may be one piece, and "aword" one word
+        for before, written in (("a" if mark else "(", text), ("", text), ("", " " + text)):
             head, whole = self._tokenizer.encode(before), self._tokenizer.encode(before + written)
             row = tuple(whole[len(head) :])
             added = self._forms.added(row, self._inside)

@@ -158,11 +158,19 @@ def test_an_answer_ends_where_a_turn_ends(tmp_path: Path, template: str, mark: s
     model = make_model(tmp_path, "bytes", template)
     end = model.tokenizer.id_of(mark) if mark else None
     assert model._turn_end == end
-    text = tuple(model.tokenizer.encode("a fox"))
-    given = weft.Result("", (*text, 300 if end is None else end, *text), 0.0, (0.0,) * (2 * len(text) + 1), False)
-    cut = model._turn(given, [5])
-    assert cut.tokens == (text if mark else given.tokens) and cut.finished == bool(mark)
-    assert not mark or (cut.text == "a fox" and len(cut.logprobs) == len(text) + 1)
+    favoured = 300 if end is None else end
+    result = model.chat(USER, max_new_tokens=9, min_new_tokens=4, logit_bias={favoured: 1e6})
+    assert favoured not in result.tokens[:4] or not mark
+    assert (len(result.tokens), len(result.logprobs), result.reason) == ((4, 5, "end") if mark else (9, 9, "limit"))
+
+
+def test_an_answer_ends_at_each_of_several_ends(model: weft.Model) -> None:
+    """As Llama 3's checkpoints list them in generation_config.json."""
+    other = model.tokenizer.id_of("<|eot_id|>")
+    result = model.chat(USER, max_new_tokens=9, eos=(other,), logit_bias={other: 1e6})
+    assert (result.tokens, result.finished) == ((), True)
+    end = model.tokenizer.id_of("<|im_end|>")
+    assert model.chat(USER, max_new_tokens=9, eos="<|eot_id|>", logit_bias={end: 1e6}).finished
 
 
 def test_what_cannot_chat(model: weft.Model, tiny_bundle: Path, tmp_path: Path) -> None:

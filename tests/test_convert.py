@@ -323,11 +323,51 @@ def test_defaults_come_along(gpt2: Path, tmp_path: Path) -> None:
 
 
 def test_decoding_that_weft_does_not_do_is_named(gpt2: Path, tmp_path: Path) -> None:
-    (gpt2 / "generation_config.json").write_text(json.dumps(
-        {"forced_bos_token_id": 0, "no_repeat_ngram_size": 3, "repetition_penalty": 1.0, "bad_words_ids": None}))
-    named = dict(import_checkpoint(gpt2, tmp_path / "bundle").dropped)
-    assert {"forced_bos_token_id", "no_repeat_ngram_size"} <= set(named) and "repetition_penalty" not in named
-    assert "generation_config.json has 3, which Weft's decoding does not do" in named["no_repeat_ngram_size"]
+    (gpt2 / "generation_config.json").write_text(json.dumps({
+        "begin_suppress_tokens": [5], "guidance_scale": 1.0, "penalty_alpha": 0.6, "min_length": 9,
+        "forced_eos_token_id": [1, 2], "do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": None}))
+    imported = import_checkpoint(gpt2, tmp_path / "bundle")
+    named = dict(imported.dropped)
+    assert {"begin_suppress_tokens", "penalty_alpha", "min_length", "forced_eos_token_id"} <= set(named)
+    assert "guidance_scale" not in named
+    assert "generation_config.json has [5], which Weft's decoding does not do" in named["begin_suppress_tokens"]
+    assert named["do_sample"].endswith("Weft is greedy unless asked: --sample --temperature 0.6 --top-p 0.9")
+    assert open_bundle(imported.path).generation == {"beams": 1}
+    card = open_bundle(imported.path).card
+    assert "--sample --temperature 0.6 --top-p 0.9" in card and "`beams = 1`" in card
+
+
+EVERYTHING = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "no_repeat_ngram_size": 3,
+              "encoder_no_repeat_ngram_size": 4, "repetition_penalty": 1.2, "encoder_repetition_penalty": 1.1,
+              "forced_bos_token_id": 6, "forced_eos_token_id": 2, "suppress_tokens": [7, 8], "bad_words_ids": [[9, 10]],
+              "min_new_tokens": 3, "num_beam_groups": 2, "diversity_penalty": 0.5, "eos_token_id": [2, 11],
+              "stop_strings": ["w5 w6"]}
+
+
+def test_defaults_go_out_as_they_came_in(originals: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(originals("bart"), tmp_path / "hf"))
+    (folder / "generation_config.json").write_text(json.dumps(EVERYTHING))
+    imported = import_checkpoint(folder, tmp_path / "bundle")
+    assert not imported.dropped
+    found = open_bundle(imported.path).generation
+    assert found["eos"] == [11] and found["banned"] == [7, 8] and found["banned_words"] == [[9, 10]]
+    assert (found["early_stopping"], found["length_formula"], found["beam_scores"]) == ("first", "average", "raw")
+    out = export_bundle(open_bundle(imported.path), tmp_path / "again")
+    written = json.loads((out / "generation_config.json").read_text())
+    assert {key: written.get(key) for key in EVERYTHING} == EVERYTHING
+
+
+def test_bad_words_of_one_token_are_bans(gpt2: Path, tmp_path: Path) -> None:
+    """As OPUS-MT forbids its padding, without a rule that would cost time; the end is left out, as transformers does."""
+    (gpt2 / "generation_config.json").write_text(json.dumps({"bad_words_ids": [[0], [2]], "suppress_tokens": [5]}))
+    assert open_bundle(import_checkpoint(gpt2, tmp_path / "weft").path).generation == {"beams": 1, "banned": [0, 5]}
+
+
+def test_defaults_of_a_checkpoint_without_generation_config(gpt2: Path, tmp_path: Path) -> None:
+    (gpt2 / "generation_config.json").unlink(missing_ok=True)
+    edit(gpt2 / "config.json", num_beams=3, no_repeat_ngram_size=2, eos_token_id=[2, 5])
+    found = open_bundle(import_checkpoint(gpt2, tmp_path / "weft").path).generation
+    assert (found["beams"], found["no_repeat_ngram"], found["eos"]) == (3, 2, [5])
 
 
 def test_what_is_no_checkpoint(tmp_path: Path, gpt2: Path) -> None:

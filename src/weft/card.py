@@ -67,8 +67,10 @@ Trained with Weft, {datetime.date.today().isoformat()}, in {seconds / 60:.0f} mi
 
 
 def imported_card(config: ModelConfig, *, family: str, source: str, task: str, size: int,
-                  dropped: Sequence[tuple[str, str]]) -> str:
-    """Markdown for a checkpoint that came from elsewhere. size: bytes of weights; dropped: (tensor, reason)."""
+                  dropped: Sequence[tuple[str, str]], generation: Mapping[str, object]) -> str:
+    """Markdown for a checkpoint that came from elsewhere. size: bytes of weights; dropped: (tensor or key, reason);
+    generation: its defaults of decoding."""
+    defaults = "".join(f"\n- `{name} = {json.dumps(value)}`" for name, value in generation.items())
     rows = "".join(f"\n- `{name}`: {reason}" for name, reason in dropped) or "\nnothing"
     return f"""# {source}
 
@@ -78,6 +80,9 @@ Task: {task}. Model: {config.kind}, family {family}, of {count(config):,} parame
 ## Data, quality, limits of use, licence
 
 As the original says; Weft has not measured them.
+
+## Defaults of decoding
+{defaults or "none: greedy, to the end of the window"}
 
 ## Left out of the import
 {rows}

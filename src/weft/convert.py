@@ -18,6 +18,7 @@ from weft.card import imported_card
 from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError, WeftError
 from weft.families.family import Family, families, find_family
 from weft.families.foreign import ForeignConfig
+from weft.families.generation import KEYS, read_generation, write_generation
 from weft.families.rules import Rule, Same
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
@@ -64,12 +65,13 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     tokenizer = read_tokenizer(folder)
     config = _with_tokenizer(folder, config, tokenizer)
     tensors, dropped = read_weights(folder, family, config)
-    dropped += passed_over(folder)
+    generation, passed_over = read_defaults(folder, config)
+    dropped += passed_over
     task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
     card = imported_card(config, family=name, source=Path(str(source)).name, task=task,
-                         size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped)
+                         size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped, generation=generation)
     template = read_chat_template(folder, special_texts(config.special, tokenizer))
-    path = save_bundle(out, config, tensors, tokenizer.to_json(), _generation(folder), card, task=task, family=name,
+    path = save_bundle(out, config, tensors, tokenizer.to_json(), generation, card, task=task, family=name,
                        chat_template=template)
     return Imported(path, name, config, tuple(dropped))
 
@@ -154,40 +156,27 @@ def _around(config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[tuple[int, ...
     return prefix, suffix
 
 
-def _generation(folder: Path) -> dict[str, Any]:
-    """The beams of generation_config.json and what belongs to them. Raises ConfigError."""
+def read_defaults(folder: Path, config: c.ModelConfig) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Options of decoding by generation_config.json, or without one by config.json; and (key, reason) of what is left out.
+
+    Raises ConfigError.
+    """
     path = folder / "generation_config.json"
-    values = read_json(path) if path.is_file() else {}
+    path = path if path.is_file() else folder / "config.json"
+    values = read_json(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; it must be a table of keys")
-    found = {"beams": values.get("num_beams") or 1, "length_penalty": values.get("length_penalty") or 1.0}
+    if config.decoder is None or not isinstance(config.head, c.LanguageModelHead):
+        return {"beams": 1}, []
+    ends = values.get("eos_token_id") or read_json(folder / "config.json").get("eos_token_id")
     try:
-        options = from_dict(GenerationOptions, found)
+        found, dropped = read_generation(values | {"eos_token_id": ends}, config)
+        from_dict(GenerationOptions, found)
     except WeftError as error:
-        raise ConfigError(f"{path} (num_beams, length_penalty): {error}") from error
-    several = {"length_penalty": options.length_penalty, "length_formula": "average"} if options.beams > 1 else {}
-    return {"beams": options.beams} | several
-
-
-PASSED_OVER = ("forced_bos_token_id", "forced_eos_token_id", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens",
-               "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "repetition_penalty", "num_beam_groups",
-               "diversity_penalty")
-"""Keys of decoding, in generation_config.json or config.json, that change what transformers generates and that Weft does
-not do."""
-NEUTRAL: tuple[Any, ...] = (0, 1, [])
-"""Their values that change nothing; of a forced token every id counts."""
-
-
-def passed_over(folder: Path) -> list[tuple[str, str]]:
-    """(key, reason) of each of PASSED_OVER that is set, for the card and whoever imports."""
-    found = {}
-    for name in ("config.json", "generation_config.json"):
-        values = read_json(folder / name) if (folder / name).is_file() else {}
-        for key in PASSED_OVER if isinstance(values, dict) else ():
-            value = values.get(key)
-            if value is not None and (key.endswith("_token_id") or value not in NEUTRAL):
-                found[key] = f"{name} has {value!r:.60}, which Weft's decoding does not do: it may generate other text"
-    return list(found.items())
+        raise ConfigError(f"{path} ({', '.join(key for key in KEYS if values.get(key) is not None)}): {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be understood: {error!r}") from error
+    return {"beams": 1} | found, [(key, f"{path.name} has {reason}") for key, reason in dropped]
 
 
 def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[dict[str, Stored], list[tuple[str, str]]]:
@@ -337,6 +326,8 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
     if bundle.chat_template is not None:
         texts[CHAT_TEMPLATE] = bundle.chat_template
     texts["config.json"] = json.dumps(values, indent=2)
+    if bundle.config.decoder is not None and isinstance(bundle.config.head, c.LanguageModelHead):
+        texts["generation_config.json"] = json.dumps(write_generation(bundle.generation, bundle.config), indent=2)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_together(folder, {

@@ -14,12 +14,14 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
+from weft.decode.guided import Guide, Vocabulary, guide, is_guided
 from weft.decode.mbr import most_alike
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.score import score
 from weft.decode.strategies.strategy import Stops
 from weft.decode.tracing import check_selection, described
+from weft.decode.wording import Wording
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
@@ -89,7 +91,7 @@ class Model:
         self.config: c.ModelConfig = bundle.config
         self.tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
         self.task = find_task(bundle.task)
-        self.defaults = _override(GenerationOptions(), bundle.generation)
+        self.defaults = _override(GenerationOptions(), self._wording.in_ids(bundle.generation))
         self.notices: list[str] = []
         self._runner: TorchRunner | None = None
 
@@ -132,7 +134,9 @@ class Model:
         """
         self.require("complete")
         prompt = self.chat_ids(messages, tools=tools, variables=variables)
-        return self._turn(self.generate([prompt], **options)[0], prompt)
+        ends = self._wording.in_ids({"eos": options.pop("eos", self.defaults.eos)})["eos"]
+        turn = () if self._turn_end is None else (self._turn_end,)
+        return self.generate([prompt], **options, eos=(*ends, *turn))[0]
 
     def chat_ids(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None = None,
                  variables: Mapping[str, Any] | None = None, add_generation_prompt: bool = True) -> list[int]:
@@ -162,15 +166,6 @@ class Model:
         except WeftError:
             return None
         return self.tokenizer.id_of(self._controls.after(tried, "7319") or "")
-
-    def _turn(self, result: Result, prompt: list[int]) -> Result:
-        """Of an answer, and its alternatives, what stands before the end of its turn."""
-        others = tuple(self._turn(replace(other, alternatives=()), prompt) for other in result.alternatives)
-        if self._turn_end not in result.tokens:
-            return replace(result, alternatives=others)
-        end = result.tokens.index(self._turn_end)
-        return replace(result, tokens=result.tokens[:end], text=continuation(self.tokenizer, prompt, result.tokens[:end]),
-                       logprobs=result.logprobs[: end + 1], finished=True, alternatives=others)
 
     def fill(self, text: str, top: int = 5) -> list[list[Candidate]]:
         """For every [MASK] (or <mask>) in a text the `top` likeliest tokens with their probabilities, best first."""
@@ -237,6 +232,8 @@ class Model:
         if chosen.prompt_logprobs:
             raise UsageError("prompt_logprobs are of a prompt, and this model is encoder-decoder: it has none. For the "
                              "log-probabilities of a given output, use model.score(sources, targets)")
+        if is_guided(chosen):  # pieces put together would not fit
+            too_long = "refuse"
         pieces = [self._pieces(first + index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
         streams = [first + index + (piece << 32) for index, parts in enumerate(pieces) for piece in range(len(parts))]
@@ -256,27 +253,30 @@ class Model:
             raise UsageError(f"{name}={getattr(chosen, name)} cannot be streamed: which answer is given is known once all are "
                              f"whole; leave it out, or call generate")
         self._needs_decoder()
-        guessing = None if draft is None else self._draft_runner(draft)
+        guessing, rules = None if draft is None else self._draft_runner(draft), self._rules(chosen)
+        told: dict[str, Any] = {"stops": self._stops(chosen), "draft": guessing, "rules": rules}
         if self.config.encoder is None:
             prompt = self._prompt(0, text, chosen, truncate)
-            events = generate(self.runner, None, chosen, prompts=[prompt], stops=self._stops(chosen), draft=guessing)
-            yield from self._told(events, StreamDecoder(self.tokenizer, prompt), chosen)
+            events = generate(self.runner, None, chosen, prompts=[prompt], **told)
+            yield from self._told(events, StreamDecoder(self.tokenizer, prompt), chosen, rules, prompt)
             return
         if isinstance(text, str) and not text.strip():
             yield FinishedEvent(0, (Hypothesis((), (), 0.0, "end"),))
             return
         source = self._source(text)
         self._check_window(0, source, "")
-        events = generate(self.runner, [source], chosen, stops=self._stops(chosen), draft=guessing)
-        yield from self._told(events, StreamDecoder(self.tokenizer), chosen)
+        events = generate(self.runner, [source], chosen, **told)
+        yield from self._told(events, StreamDecoder(self.tokenizer), chosen, rules)
 
-    def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder, options: GenerationOptions
-              ) -> Iterator[GenerationEvent]:
+    def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder, options: GenerationOptions,
+              rules: Mapping[str, Guide], prompt: Ids = ()) -> Iterator[GenerationEvent]:
         """Events with the text that each token adds; nothing of a stop string."""
         ends, shown = {self.config.special.eos, *options.eos}, StopFilter(options.stop)
         for event in events:
             if isinstance(event, TokenEvent):
                 event = replace(event, text="" if event.token in ends else shown.push(decoder.push(event.token)))
+            if isinstance(event, FinishedEvent):
+                self._notice_cut(0, event.hypotheses, rules, prompt)
             if isinstance(event, FinishedEvent) and (rest := shown.push(decoder.flush()) + shown.flush()):
                 yield TokenEvent(event.request, -1, 0.0, rest)  # held back as half a character, or half a stop string
             yield event
@@ -361,7 +361,8 @@ class Model:
                 self._check_window(index, source, "")
         recorder = Recorder(candidates, layers, heads)
         sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
-        generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen), recorder=recorder)
+        generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen),
+                       rules=self._rules(chosen), recorder=recorder)
         requests = []
         for place, request in enumerate(recorder.requests):
             item = given[place * len(given) // len(recorder.requests)]
@@ -374,7 +375,7 @@ class Model:
 
         preset: a tool to follow (weft.spec.presets); its values stand between the defaults and the options.
         """
-        return _override(self.defaults, (named_preset(preset) if preset else {}) | options)
+        return _override(self.defaults, (named_preset(preset) if preset else {}) | self._wording.in_ids(options))
 
     def speaking_through(self, runner: Any, window: c.Window) -> Model:
         """This model with another runner of the same ids, such as an ensemble's, that has `window`."""
@@ -466,12 +467,15 @@ class Model:
         asked = options.candidates
         size = max(1, BATCH_ROWS // max(asked.beams, asked.best_of or asked.n))
         answers: dict[int, Result] = {}
+        rules = self._rules(options)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             chosen = [sources[row] for row in rows]
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
             found = generate_batch(self.runner, **given, options=asked, streams=[streams[row] for row in rows],
-                                   stops=self._stops(options), draft=draft)
+                                   stops=self._stops(options), draft=draft, rules=rules)
+            for row, hypotheses in zip(rows, found, strict=True):
+                self._notice_cut(streams[row] % (1 << 32), hypotheses, rules, [] if self.config.encoder else sources[row])
             answers |= {row: self._result(hypotheses, sources[row], options)
                         for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
@@ -486,6 +490,29 @@ class Model:
             raise UsageError(f"the draft reads {other.config.window.source} tokens of a source, this model "
                              f"{self.config.window.source}; a draft must read all that its model reads")
         return copy.copy(other.runner)  # which may be this model's own
+
+    @cached_property
+    def _wording(self) -> Wording:
+        return Wording(self.tokenizer, continues=self.config.encoder is None)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.tokenizer, self.config.vocabulary)
+
+    def _rules(self, options: GenerationOptions) -> dict[str, Guide]:
+        """Rules that need more than options: what guides the output."""
+        if not is_guided(options):
+            return {}
+        made = guide(options, self._vocabulary)
+        return {made.kind: made}
+
+    def _notice_cut(self, index: int, hypotheses: Sequence[Hypothesis], rules: Mapping[str, Guide], prompt: Ids) -> None:
+        """Say which guided output the limit of new tokens cut before it was whole."""
+        for kind, rule in rules.items():
+            cut = [found for found in hypotheses if found.reason == "limit" and not rule.fits(found.tokens, prompt)]
+            if cut:
+                self.notices.append(f"input {index + 1} has an output that the limit of {len(cut[0].tokens)} new tokens cut "
+                                    f"before it fits the {kind}; allow more (max_new_tokens), if it can end at all")
 
     def _stops(self, options: GenerationOptions) -> Stops | None:
         """Whether a text holds a stop string, for the loop that knows ids only."""
@@ -553,14 +580,34 @@ def _torch_runner(bundle: Bundle, precision: str) -> TorchRunner:
 
 
 def _override(base: GenerationOptions, options: Mapping[str, Any]) -> GenerationOptions:
+    """`options` in place of the defaults `base`."""
     names = [field.name for field in fields(GenerationOptions)]
     for name in options:
         if name not in names:
             raise UnknownNameError("generation option", name, names)
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    if values.get("sample") and "beams" not in values:
-        values["beams"] = 1
-    return replace(base, **values)
+    return GenerationOptions(**{**_beside(base, options), **options})
+
+
+def _beside(base: GenerationOptions, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults that are not neutral, but for those that what is asked for contradicts or leaves nothing to do."""
+    held = {field.name: getattr(base, field.name) for field in fields(base)
+            if field.name not in asked and getattr(base, field.name) != field.default}
+    beams, most = asked.get("beams"), asked.get("max_new_tokens")
+    if asked.get("sample") or asked.get("penalty_alpha") or asked.get("lookup"):
+        held.pop("beams", None)
+    if asked.get("penalty_alpha") or (isinstance(beams, int) and beams > 1):
+        held.pop("sample", None)
+    if isinstance(most, int) and "min_new_tokens" in held:
+        held["min_new_tokens"] = max(0, min(held["min_new_tokens"], most))
+    beams = asked.get("beams", held.get("beams", 1))
+    if isinstance(beams, int):
+        for name in ("n_best", "beam_groups"):
+            if name in held and (beams < held[name] or (name == "beam_groups" and beams % held[name])):
+                del held[name]
+    neutral = {field.name: field.default for field in fields(base)}
+    idle = {field.name for field in fields(base) if field.name in held and (needed := field.metadata.get("needs"))
+            and {**asked, **held}.get(needed, neutral[needed]) == neutral[needed]}
+    return {name: value for name, value in held.items() if name not in idle}
 
 
 def _rows(ids: Any) -> list[list[int]]:

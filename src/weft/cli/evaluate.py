@@ -8,11 +8,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from weft.bundle import write_atomically
-from weft.cli.flags import Parser, add_flags, given
+from weft.cli.flags import Parser, add_generation_flags, generation_options
 from weft.errors import UsageError
 from weft.metrics import bleu, moses_tokens, tokenized_bleu
 from weft.model import Model, Result, load
-from weft.spec.decoding import GenerationOptions
 from weft.spec.training import TrainingOptions
 
 _EXAMPLES = """examples:
@@ -29,7 +28,8 @@ perplexity of completions."""
 
 def run(argv: list[str]) -> int:
     parser = Parser(prog="weft evaluate", description="Score a model on files of examples, with the scores' signatures.",
-                    epilog=_EXAMPLES)
+                    epilog=_EXAMPLES,
+                    usage="weft evaluate MODEL --data FILE [FILE ...] [options]")
     parser.add_argument("model", help="bundle folder or shipped model")
     parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help="test files, as for weft train")
     parser.add_argument("--last-tenth", action="store_true",
@@ -41,7 +41,7 @@ def run(argv: list[str]) -> int:
                         help="also lower-cased BLEU of Moses tokens of this language, e.g. de")
     parser.add_argument("--output", metavar="FILE", help="write the translations here, n-best ones TAB-separated")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
-    add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
+    add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     _check(arguments)
     model = load(arguments.model, precision=arguments.precision)
@@ -55,7 +55,7 @@ def run(argv: list[str]) -> int:
             print(score)
         print(f"{len(pairs):,} examples of {', '.join(arguments.data)} in {time.perf_counter() - start:.1f} s")
         return 0
-    results = _translate(model, [source for source, _ in pairs], given(arguments, GenerationOptions))
+    results = _translate(model, [source for source, _ in pairs], generation_options(arguments))
     seconds = time.perf_counter() - start
     _report(model, arguments, results, [target for _, target in pairs])
     print(f"{len(pairs):,} lines of {', '.join(arguments.data)} in {seconds:.1f} s; {_settings(model, arguments)}")
@@ -125,7 +125,7 @@ def _oracle(results: list[Result], references: list[str]) -> list[str]:
 
 
 def _settings(model: Model, arguments: Namespace) -> str:
-    options = model.options(**given(arguments, GenerationOptions))
+    options = model.options(**generation_options(arguments))
     if options.sample:
         return f"sampling, temperature {options.temperature}, top-k {options.top_k}, top-p {options.top_p}"
     penalty = f"length penalty {options.length_formula} {options.length_penalty}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from weft.bundle import find_model, open_bundle
 from weft.cli.flags import Parser, new_folder
 from weft.convert import export_bundle
+from weft.families.generation import unsaid
 
 _EXAMPLES = """examples:
   weft export gpt2-bundle hf-folder
@@ -19,5 +20,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     arguments = parser.parse_args(argv)
     out = new_folder(arguments.out, arguments.overwrite)
-    print(export_bundle(open_bundle(find_model(arguments.model)), out, arguments.family))
+    bundle = open_bundle(find_model(arguments.model))
+    print(export_bundle(bundle, out, arguments.family))
+    for name in unsaid(bundle.generation):
+        print(f"left out {name} = {bundle.generation[name]!r:.60}: generation_config.json has no word for it")
     return 0

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import types
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from weft.errors import UnknownNameError, UsageError
+from weft.spec.decoding import GenerationOptions
+from weft.spec.presets import PRESETS
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,13 +40,32 @@ def new_folder(name: str, overwrite: bool) -> Path:
     return path
 
 
-def add_flags(parser: argparse.ArgumentParser, options: type, names: dict[str, tuple[str, ...]] | None = None) -> None:
-    """One flag per field, with its help; absent ones stay out of the namespace. names: more spellings of a field."""
+def add_flags(parser: argparse.ArgumentParser, options: type, names: dict[str, tuple[str, ...]] | None = None) -> Any:
+    """One flag per field, under the heading of its group, with its help; absent ones stay out of the namespace.
+
+    names: more spellings of a field. Returns the last group.
+    """
     hints = get_type_hints(options)
+    group: Any = parser
     for field in dataclasses.fields(options):
+        if "group" in field.metadata:
+            group = parser.add_argument_group(field.metadata["group"])
         if field.metadata.get("cli", True) and not field.metadata.get("positional"):
             flags = [f"--{field.name.replace('_', '-')}", *(names or {}).get(field.name, ())]
-            parser.add_argument(*flags, dest=field.name, default=argparse.SUPPRESS, **_kind(hints[field.name], field))
+            group.add_argument(*flags, dest=field.name, default=argparse.SUPPRESS, **_kind(hints[field.name], field))
+    return group
+
+
+def add_generation_flags(parser: argparse.ArgumentParser) -> None:
+    """The options of decoding."""
+    last = add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
+    last.add_argument("--preset", default=argparse.SUPPRESS, metavar="NAME",
+                      help=f"how another tool does it: {', '.join(PRESETS)}; other flags override it")
+
+
+def generation_options(namespace: argparse.Namespace) -> dict[str, Any]:
+    """What was given of them, as keyword arguments of Model.options."""
+    return given(namespace, GenerationOptions) | ({"preset": namespace.preset} if "preset" in namespace else {})
 
 
 def _kind(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
@@ -54,6 +76,11 @@ def _kind(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
         shown += f" (default: {field.default})"
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction, "help": shown}
+    metavar = field.metadata.get("metavar")
+    if metavar:
+        several = get_origin(hint) is tuple and not field.metadata.get("text")
+        return {"type": _bias if metavar == "TOKEN=X" else unescaped, "metavar": metavar,
+                "help": shown + "; may be given several times" * several} | ({"action": "append"} if several else {})
     if get_origin(hint) is tuple:
         return {"nargs": "+", "help": shown, "metavar": "FILE"}
     choices = field.metadata.get("choices")
@@ -61,6 +88,22 @@ def _kind(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
         return {"choices": choices, "help": shown}
     kind = hint if hint in (int, float) else str
     return {"type": kind, "help": shown, "metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
+
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+
+
+def unescaped(text: str) -> str:
+    r"""A text in which \n, \t, \r and \\ stand for a line feed, a tab, a carriage return and one backslash."""
+    return re.sub(r"\\([ntr\\])", lambda found: _ESCAPES[found[1]], text)
+
+
+def _bias(text: str) -> tuple[str, float]:
+    token, _, bias = unescaped(text).rpartition("=")
+    try:
+        return token, float(bias)
+    except ValueError:
+        raise UsageError(f"--logit-bias {text}: it takes a token and a number, such as --logit-bias the=-2.5") from None
 
 
 def given(namespace: argparse.Namespace, options: type) -> dict[str, Any]:

@@ -11,18 +11,21 @@ from weft.decode.processors import processors_for
 from weft.decode.strategies import name_of, strategies
 from weft.model import Model
 from weft.spec.decoding import GenerationOptions
+from weft.spec.presets import preset
 
 HELP = "say on standard error which strategy, options and processors are in force, and where they come from"
 
 
-def print_settings(model: Model, options: GenerationOptions, given: Mapping[str, Any],
-                   others: Mapping[str, str] | None = None) -> None:
-    """options: those in force; given: those of the command line; others: where else an option comes from, by its name."""
-    for line in settings(model, options, given, others or {}):
+def print_settings(model: Model, options: GenerationOptions, given: Mapping[str, Any]) -> None:
+    """options: those in force; given: those of the command line, a preset among them."""
+    name = given.get("preset")
+    presets = dict.fromkeys(preset(name), f"preset {name}") if name else {}
+    for line in settings(model, options, given, presets):
         print(line, file=sys.stderr)
 
 
 def settings(model: Model, options: GenerationOptions, given: Mapping[str, Any], others: Mapping[str, str]) -> Iterator[str]:
+    """others: where else an option comes from, by its name."""
     name = name_of(options)
     yield f"settings of {model.bundle.path.name}"
     yield f"  strategy: {_first_sentence(sys.modules[strategies()[name].__module__])}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from weft.cli.flags import Parser, add_flags, given
+from weft.cli.flags import Parser, add_generation_flags, generation_options
 from weft.cli.lines import batches, one_line, progress, tell
 from weft.cli.settings import HELP, print_settings
 from weft.model import Result, load
-from weft.spec.decoding import GenerationOptions
 
 _EXAMPLES = """examples:
   weft translate "J'aime l'apprentissage automatique"
@@ -17,13 +16,14 @@ _EXAMPLES = """examples:
   weft translate --beam 5 --n-best 3 --scores "Où est la gare ?"
   weft translate --sample --top-p 0.9 --seed 7 "Bonjour."
 
-With --n-best above 1 every input gives that many lines: number of the input, from 1, TAB, translation; with
+With --n-best or --n above 1 every input gives that many lines: number of the input, from 1, TAB, translation; with
 --scores the score comes first, TAB, on each line. Blank lines stay blank."""
 
 
 def run(argv: list[str]) -> int:
     parser = Parser(prog="weft translate", description="Translate texts, or standard input line by line.",
-                    epilog=_EXAMPLES)
+                    epilog=_EXAMPLES,
+                    usage="weft translate [options] [text ...]")
     parser.add_argument("text", nargs="*", help="texts to translate; none: lines of standard input")
     parser.add_argument("--model", default="fr-en", help="bundle folder or shipped model (default: fr-en)")
     parser.add_argument("--scores", action="store_true", help="print the score before each translation")
@@ -32,22 +32,25 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--too-long", choices=("split", "refuse"), default="split",
                         help="a text beyond the model's window: split at sentence ends with a notice, or refuse")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
+    parser.add_argument("--draft", metavar="MODEL", help="a smaller model with the same tokenizer that guesses ahead")
     parser.add_argument("--explain-settings", action="store_true", help=HELP)
-    add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
+    add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     model = load(arguments.model, precision=arguments.precision)
     model.require("translate")
-    options = given(arguments, GenerationOptions)
+    options = generation_options(arguments)
     chosen = model.options(**options)  # refuse what cannot be before the first line is read
     if arguments.explain_settings:
         print_settings(model, chosen, options)
+    if arguments.draft:
+        options["draft"] = load(arguments.draft, precision=arguments.precision)
     with progress("translating", bool(arguments.text)) as bar:
         number = 0
         for lines in batches(arguments.text, arguments.batch_lines):
             results = model.generate(lines, too_long=arguments.too_long, first=number, **options)
             for result in results:
                 number += 1
-                _print(result, number if chosen.n_best > 1 else None, arguments.scores)
+                _print(result, number if max(chosen.n_best, chosen.n) > 1 else None, arguments.scores)
             sys.stdout.flush()
             tell(model)
             if bar is not None:

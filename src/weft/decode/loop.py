@@ -182,7 +182,7 @@ def limit_of(runner: Runner, options: GenerationOptions, length: int, prompted: 
         raise WindowError(f"request {index}: a prompt of {length} tokens leaves no room in the model's window of "
                           f"{runner.max_target}; shorten it by {1 - room} or more")
     if asked is None:
-        return max(0, room if prompted else min(room, 2 * length + 10))
+        return max(0, room if prompted else min(room, options.min_new_tokens + 2 * length + 10))
     if asked > room:
         prompt = f"a prompt of {length} tokens and " if prompted else ""
         raise WindowError(f"request {index}: {prompt}{asked} new tokens do not fit the model's window of "

@@ -39,7 +39,8 @@ COUNT, POSITIVE, SHARE, FACTOR = Range(0), Range(1), Range(0, 1), Range(0, 100, 
 
 
 def _option(default: Any, help: str, within: Range | None = None, **metadata: Any) -> Any:
-    """within: what a number must be. needs: the option without which this one does nothing."""
+    """within: what a number must be. needs: the option without which this one does nothing. group: heading of this option
+    and those that follow. metavar: what a value is called on the command line."""
     said = f"{help} ({within})" if within else help
     return field(default=default, metadata={"help": said, "within": within, **metadata})
 
@@ -52,8 +53,8 @@ class GenerationOptions:
     search; two of these at once are refused, as is every option that would do nothing.
     """
 
-    # ---- search
-    beams: int = _option(1, "live hypotheses of beam search; 1 is greedy; a bundle has its own default", Range(1, 64))
+    beams: int = _option(1, "live hypotheses of beam search; 1 is greedy; a bundle has its own default", Range(1, 64),
+                         group="search")
     n_best: int = _option(1, "results a source, best first; at most beams", Range(1, 64))
     length_penalty: float = _option(1.0, "alpha of the length penalty; 0 is none, higher favours longer", Range(-5, 5))
     length_formula: LengthFormula = _option("wu", "((5+n)/6)**alpha (wu, Wu et al. 2016) or n**alpha (average)",
@@ -67,25 +68,32 @@ class GenerationOptions:
     coverage_penalty: float = _option(0.0, "beta of the coverage penalty: beta * sum over the source of log(min(attention "
                                            "received, 1)) (Wu et al. 2016, equation 14)", Range(0, 10), needs="beams")
     forced_words: tuple[tuple[int, ...], ...] = _option(
-        (), "words, or rows of token ids, that must appear (Post and Vilar 2018)", needs="beams", words=True)
+        (), "words, or rows of token ids, that must appear (Post and Vilar 2018)", needs="beams", words=True,
+        metavar="TEXT")
     penalty_alpha: float = _option(0.0, "contrastive search among the top_k: (1 - alpha) p - alpha * likeness to what is there "
                                         "(Su et al. 2022)", SHARE)
 
-    # ---- length and ends
     max_new_tokens: int | None = _option(
-        None, "most tokens to generate; default: what the window holds, after a source at most 2 x source + 10", COUNT)
+        None, "most tokens to generate; default: what the window holds, after a source at most 2 x source + 10 above "
+              "min_new_tokens", COUNT,
+        group="length and ends")
     min_new_tokens: int = _option(0, "fewest tokens before the end may come", COUNT)
-    eos: tuple[int, ...] = _option((), "ids that end a text, besides the model's own end-of-sequence", cli=False)
+    eos: tuple[int, ...] = _option((), "tokens, or their ids, that end a text, besides the model's own end-of-sequence",
+                                   metavar="TOKEN")
     stop: tuple[str, ...] = _option((), "texts that end generation where they appear; they are left out", metavar="TEXT")
 
-    # ---- what may be chosen
-    banned: tuple[int, ...] = _option((), "token ids that are never generated", cli=False)
-    banned_words: tuple[tuple[int, ...], ...] = _option((), "words, or rows of token ids, that never appear", words=True)
-    logit_bias: tuple[tuple[int, float], ...] = _option((), "(id, bias) pairs, added to the logits", cli=False)
-    prefix: tuple[int, ...] = _option((), "what the output begins with, a text or token ids", text=True)
-    suffix: tuple[int, ...] = _option((), "what the output ends with, a text or token ids", text=True)
-    forced_first: int | None = _option(None, "id of the first generated token", cli=False)
-    forced_last: int | None = _option(None, "id of the token at the length limit, such as end-of-sequence", cli=False)
+    banned: tuple[int, ...] = _option((), "tokens, or their ids, that are never generated", metavar="TOKEN",
+                                      group="what may be chosen")
+    banned_words: tuple[tuple[int, ...], ...] = _option((), "words, or rows of token ids, that never appear", words=True,
+                                                        metavar="TEXT")
+    logit_bias: tuple[tuple[int, float], ...] = _option((), "a token, or its id, and what is added to its logit",
+                                                        metavar="TOKEN=X")
+    prefix: tuple[int, ...] = _option((), "what the output begins with, a text or token ids", text=True, metavar="TEXT")
+    suffix: tuple[int, ...] = _option((), "what the output ends with, a text or token ids", text=True, metavar="TEXT")
+    forced_first: int | None = _option(None, "the first generated token, or its id, such as that of a language",
+                                       metavar="TOKEN")
+    forced_last: int | None = _option(None, "the token at the length limit, or its id, such as end-of-sequence",
+                                      metavar="TOKEN")
     repetition_penalty: float = _option(1.0, "logits of tokens that are there already are divided by this, or multiplied if "
                                              "below 0 (Keskar et al. 2019)", FACTOR)
     encoder_repetition_penalty: float = _option(1.0, "as repetition_penalty, the other way: above 1 favours tokens of the "
@@ -98,8 +106,7 @@ class GenerationOptions:
     regex: str = _option("", "a regular expression that the output matches (needs weft[guided])")
     grammar: str = _option("", "a Lark grammar that the output is derived from (needs weft[guided])")
 
-    # ---- sampling
-    sample: bool = _option(False, "draw tokens at random instead of taking the best")
+    sample: bool = _option(False, "draw tokens at random instead of taking the best", group="sampling")
     temperature: float = _option(1.0, "divide the logits by this before sampling; 0 is greedy (Ackley et al. 1985)",
                                  Range(0, 100), needs="sample")
     top_k: int = _option(0, "sample among the k likeliest tokens only; 0 is off (Fan et al. 2018)", COUNT, needs="sample")
@@ -120,13 +127,13 @@ class GenerationOptions:
     best_of: int | None = _option(None, "samples drawn an input, of which the n with the best scores are kept; default: n",
                                   Range(1, 256), needs="sample")
 
-    # ---- what is told besides
-    logprobs: int = _option(0, "log-probabilities of this many of the likeliest tokens at every step", Range(0, 100))
+    logprobs: int = _option(0, "log-probabilities of this many of the likeliest tokens at every step", Range(0, 100),
+                            group="what is told besides")
     prompt_logprobs: bool = _option(False, "log-probabilities of the tokens of a prompt too (decoder-only)")
 
-    # ---- other ways to the same, or to a better choice
     lookup: int = _option(0, "guess ahead by looking up the last tokens in the input: most tokens a guess; 0 is off; one "
-                             "input at a time; the result is the same, sooner (Saxena 2023)", Range(0, 64))
+                             "input at a time; the result is the same, sooner (Saxena 2023)", Range(0, 64),
+                          group="other ways to the same, or to a better choice")
     draft_tokens: int = _option(4, "tokens that a draft model guesses ahead, where one is given (Leviathan et al. 2023)",
                                 Range(1, 64))
     mbr: int = _option(0, "choose the candidate most like this many others, n-best or samples; 0 is off (Eikema and Aziz 2020)",
@@ -134,8 +141,8 @@ class GenerationOptions:
     mbr_utility: Utility = _option("chrf", "likeness that mbr goes by: chrf or bleu of sentences", choices=get_args(Utility),
                                    needs="mbr")
 
-    # ---- semantics that tools differ in; presets set them
-    order: tuple[str, ...] = _option((), "processors that take each other's places so as to run in this order", cli=False)
+    order: tuple[str, ...] = _option((), "processors that take each other's places so as to run in this order", cli=False,
+                                     group="semantics that tools differ in; presets set them")
     beam_scores: BeamScores = _option("renormalised", "a beam's log-probabilities: of the logits that rules have changed "
                                       "(renormalised), or the model's own, changed after (raw)", choices=get_args(BeamScores))
 

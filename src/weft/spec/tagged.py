@@ -57,7 +57,11 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{path} is {value!r}; expected a list")
-        return tuple(_convert(get_args(hint)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+        first, *others = get_args(hint)
+        if others != [...] and len(value) != 1 + len(others):
+            raise ConfigError(f"{path} is {value!r}; expected {1 + len(others)} values")
+        hints = [first] * len(value) if others == [...] else [first, *others]
+        return tuple(_convert(kind, item, f"{path}[{i}]") for i, (kind, item) in enumerate(zip(hints, value, strict=True)))
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, path)  # type: ignore[arg-type]
     return _convert_scalar(hint, value, path)

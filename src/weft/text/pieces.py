@@ -15,7 +15,7 @@ from weft.text.recipes import BYTE_FALLBACK, CONTINUING, Recipe
 
 def piece_bytes(recipe: Recipe, pieces: Sequence[str], specials: frozenset[str]) -> list[bytes]:
     """Bytes of each piece of the vocabulary, in its order. A special token spells its own name."""
-    spell = {"byte_bpe": _byte_level, "wordpiece": _continuing, **dict.fromkeys(BYTE_FALLBACK, _byte_fallback)}
+    spell = {"byte_bpe": byte_level, "wordpiece": _continuing, **dict.fromkeys(BYTE_FALLBACK, _byte_fallback)}
     ordinary = spell.get(recipe.kind, str.encode)
     return [piece.encode() if piece in specials else ordinary(piece) for piece in pieces]
 
@@ -30,7 +30,8 @@ def _byte_alphabet() -> dict[str, int]:
 _BYTE_OF = _byte_alphabet()
 
 
-def _byte_level(piece: str) -> bytes:
+def byte_level(piece: str) -> bytes:
+    """Bytes of a piece of a byte-level vocabulary."""
     known = all(character in _BYTE_OF for character in piece)  # else plain text, as the library takes it
     return bytes(_BYTE_OF[character] for character in piece) if known else piece.encode()
 

@@ -82,6 +82,11 @@ class Tokenizer:
         canonical = json.dumps(json.loads(self.to_json()), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    @property
+    def library(self) -> Any:
+        """The `tokenizers` tokenizer itself."""
+        return self._hf
+
     # ------------------------------------------------------------ text and ids
 
     @property

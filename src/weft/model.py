@@ -519,7 +519,11 @@ class Model:
         if not options.stop:
             return None
 
+        reach = max(len(stop.encode()) for stop in options.stop) + 16  # tokens; some may add no byte to a text
+
         def stops(request: Request, tokens: Ids) -> bool:
+            if first_stop(self.tokenizer.decode([*request.prompt, *tokens][-reach:]), options.stop) is None:
+                return False
             text = continuation(self.tokenizer, request.prompt, tokens) if self.config.encoder is None \
                 else self.tokenizer.decode(tokens)
             return first_stop(text, options.stop) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from weft.decode.processors import Processor, processors_for
 from weft.decode.rows import Rows
-from weft.decode.softmax import log_softmax
+from weft.decode.softmax import log_normaliser, log_softmax
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
 
@@ -39,6 +38,14 @@ class Chain:
         """logits [R, V] -> float32 [R, V]: what hypotheses are scored by. -inf where a rule forbids a token."""
         return self.ruled(log_softmax(logits), rows, banned) if self.raw else log_softmax(self.ruled(logits, rows, banned))
 
+    def best(self, logits: np.ndarray, rows: Rows, banned: Sequence[int], k: int) -> Best:
+        """The k likeliest of each row by `log_probs`, without making all of those."""
+        if self.raw:
+            return best_of(self.log_probs(logits, rows, banned), k)
+        ruled = self.ruled(logits, rows, banned)
+        found = best_of(ruled, k)
+        return Best(found.tokens, found.log_probs - log_normaliser(ruled))
+
     def ruled(self, logits: np.ndarray, rows: Rows, banned: Sequence[int] = ()) -> np.ndarray:
         """Logits after bans and rules, float32 [R, V]."""
         logits = logits.astype(np.float32, copy=True)
@@ -57,22 +64,22 @@ class Chain:
         return logits
 
 
-def best_of(log_probs: np.ndarray, k: int) -> Best:
-    """The k likeliest of each row of log_probs [R, V], ties to the lowest id."""
-    k = min(k, log_probs.shape[1])
-    least = np.partition(log_probs, -k, axis=1)[:, -k, None]
-    rows, ids = np.nonzero(log_probs >= least)
-    if len(ids) == k * len(log_probs):
-        tokens = ids.reshape(-1, k)
-    else:  # some tie with the k-th: the lowest ids of those
-        starts = np.searchsorted(rows, np.arange(len(log_probs) + 1))
-        tokens = np.stack([_likeliest(log_probs[row], ids[start:end], k)
-                           for row, (start, end) in enumerate(itertools.pairwise(starts))])
-    values = np.take_along_axis(log_probs, tokens, 1)
-    order = np.argsort(-values, axis=1, kind="stable")
+_BLOCKS = 256
+
+
+def best_of(scores: np.ndarray, k: int) -> Best:
+    """The k largest of each row of scores [R, V] as a Best, ties to the lowest id."""
+    rows, vocabulary = scores.shape
+    k = min(k, vocabulary)
+    if vocabulary < 4 * _BLOCKS or k > _BLOCKS // 2:
+        least = np.partition(scores, -k, axis=1)[:, -k, None]
+    else:  # the k-th largest of maxima of columns apart from each other: a bound from below, in a tenth of the time
+        columns = scores[:, : vocabulary // _BLOCKS * _BLOCKS].reshape(rows, -1, _BLOCKS).max(axis=1)
+        least = np.partition(columns, -k, axis=1)[:, -k, None]
+    row, token = np.divmod(np.flatnonzero(scores >= least), vocabulary)
+    counts = np.bincount(row, minlength=rows)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    values, tokens = np.full((rows, counts.max()), -np.inf, np.float32), np.zeros((rows, counts.max()), np.int64)
+    values[row, place], tokens[row, place] = scores[row, token], token
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
     return Best(np.take_along_axis(tokens, order, 1), np.take_along_axis(values, order, 1))
-
-
-def _likeliest(log_probs: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
-    """The k of rising `ids` with the largest log_probs, rising; the lowest of equals."""
-    return np.sort(ids[np.argsort(-log_probs[ids], kind="stable")[:k]])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from weft.decode.chain import best_of
 from weft.decode.strategies.single import SingleRow
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
@@ -60,7 +59,7 @@ class Contrastive(SingleRow):
         """The candidates that follow these rows, one of each live request: [Q, count]."""
         if isinstance(scores, Best):
             return Best(scores.tokens[rows], scores.log_probs[rows])
-        return best_of(self.chain.log_probs(scores[rows], self.standing(), self.batch.banned(step)), self.count)
+        return self.chain.best(scores[rows], self.standing(), self.batch.banned(step), self.count)
 
     def _winners(self, candidates: Best, hidden: np.ndarray) -> np.ndarray:
         """hidden: directions of the candidates, [Q, K, D] -> which of them is chosen, int64 [Q]; of equals the likeliest."""

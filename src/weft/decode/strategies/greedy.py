@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from weft.decode.chain import best_of
 from weft.decode.strategies.single import SingleRow
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
@@ -23,7 +22,7 @@ class Greedy(SingleRow):
 
     def advance(self, step: int, scores: np.ndarray | Best) -> Outcome:
         if not isinstance(scores, Best):
-            scores = best_of(self.chain.log_probs(scores, self.standing(), self.batch.banned(step)), self.count)
+            scores = self.chain.best(scores, self.standing(), self.batch.banned(step), self.count)
         return self.take(scores.tokens[:, 0], scores.log_probs[:, 0], scores)
 
 

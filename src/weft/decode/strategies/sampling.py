@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from weft.decode.ahead import Guess
-from weft.decode.chain import best_of, log_softmax
+from weft.decode.chain import best_of
 from weft.decode.rows import Request
+from weft.decode.softmax import log_normaliser, log_softmax
 from weft.decode.strategies.single import SingleRow
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
@@ -28,15 +29,16 @@ class Sampling(SingleRow):
         assert isinstance(scores, np.ndarray)
         rows = self.standing()
         logits = self.chain.ruled(scores, rows, self.batch.banned(step))
-        log_probs = log_softmax(logits)
-        self.refuse_dead(log_probs.max(axis=1))
+        self.refuse_dead(logits.max(axis=1))
         uniform = np.array([self._generators[request.index].random() for request in self.live])
         if self.batch.recorder is not None:
             self.batch.recorder.drew(uniform)
         shaped, guess = self.chain.shaped(logits, rows), self.batch.ahead.proposal if self.batch.ahead else None
         tokens = draw(shaped, uniform) if guess is None else keep_or_draw(shaped, uniform, guess)
-        told = best_of(log_probs, self.options.logprobs) if self.options.logprobs else None
-        return self.take(tokens, log_probs[np.arange(len(tokens)), tokens], told)
+        total = log_normaliser(logits)
+        found = best_of(logits, self.options.logprobs) if self.options.logprobs else None
+        told = None if found is None else Best(found.tokens, found.log_probs - total)
+        return self.take(tokens, logits[np.arange(len(tokens)), tokens] - total[:, 0], told)
 
 
 def random_stream(request: Request, *part: int) -> np.random.Generator:

@@ -26,7 +26,7 @@ from weft.spec.tagged import from_dict
 from weft.tensors import STORES, Stored, read_file, write_file
 from weft.text import Tokenizer
 from weft.text.chat import special_texts
-from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, tokenizer_files
+from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, special_roles, tokenizer_files
 
 INDEX = "model.safetensors.index.json"
 MOST_SHOWN = 1 << 26
@@ -62,7 +62,8 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
         raise UsageError(f"{out} is the checkpoint itself, whose config.json would be lost; choose another folder")
     name, family, config = read_config(folder, ignore_keys)
     tokenizer = read_tokenizer(folder)
-    config = _with_tokenizer(folder, config, tokenizer)
+    roles = special_roles(folder, tokenizer) or None
+    config, tokenizer = _with_tokenizer(folder, config, tokenizer)
     tensors, dropped = read_weights(folder, family, config)
     dropped += passed_over(folder)
     task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
@@ -70,7 +71,7 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
                          size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped)
     template = read_chat_template(folder, special_texts(config.special, tokenizer))
     path = save_bundle(out, config, tensors, tokenizer.to_json(), _generation(folder), card, task=task, family=name,
-                       chat_template=template)
+                       chat_template=template, roles=roles)
     return Imported(path, name, config, tuple(dropped))
 
 
@@ -131,8 +132,9 @@ def _head_kind(family: Family, values: Mapping[str, Any]) -> str:
     return family.ARCHITECTURES[named[0]]
 
 
-def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -> c.ModelConfig:
-    """The config with the tokenizer's fingerprint and what it puts around a text. Raises ConfigError if it is too big."""
+def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[c.ModelConfig, Tokenizer]:
+    """The config with the tokenizer's fingerprint and what it puts around a text, which a plain template then need not say
+    again (export puts it back). Raises ConfigError if the tokenizer is too big."""
     if tokenizer.rows > config.vocabulary:
         raise ConfigError(f"{folder}: the tokenizer's ids need {tokenizer.rows:,} rows, the model's embedding (vocab_size) has "
                           f"{config.vocabulary:,}; they do not belong together. Take the tokenizer that the model was "
@@ -140,7 +142,9 @@ def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -
     prefix, suffix = _around(config, tokenizer)
     roles = special_ids(folder, tokenizer)
     special = replace(config.special, prefix=prefix, suffix=suffix, mask=roles.get("mask_token"), unk=roles.get("unk_token"))
-    return replace(config, tokenizer=tokenizer.fingerprint, special=special)
+    if (prefix, suffix or ()) == tokenizer.around:
+        tokenizer = tokenizer.without_template(*tokenizer.around)
+    return replace(config, tokenizer=tokenizer.fingerprint, special=special), tokenizer
 
 
 def _around(config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
@@ -150,7 +154,7 @@ def _around(config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[tuple[int, ...
     if config.kind == "encoder-decoder":
         return prefix, suffix or None
     if config.kind == "decoder-only" and isinstance(config.head, c.LanguageModelHead):
-        return prefix, ()
+        return prefix, None
     return prefix, suffix
 
 
@@ -333,7 +337,10 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
     kinds = {tensor.kind for tensor in tensors.values()}
     values["dtype"] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[kinds.pop() if len(kinds) == 1 else "F32"]
     tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
-    texts = tokenizer_files(tokenizer, special_texts(bundle.config.special, tokenizer), bundle.config.window.source)
+    special = bundle.config.special
+    roles = special_texts(special, tokenizer) if bundle.roles is None else bundle.roles
+    texts = tokenizer_files(tokenizer.with_template(special.prefix, special.suffix or ()), roles, bundle.config.window.source,
+                            segments=bundle.config.embedding.types > 1)
     if bundle.chat_template is not None:
         texts[CHAT_TEMPLATE] = bundle.chat_template
     texts["config.json"] = json.dumps(values, indent=2)

@@ -337,6 +337,7 @@ class Model:
             return self.task.sources(self.tokenizer, [item], special)[0]
         ids = _rows(item)[0]
         self._check_ids([ids], "source", None)
+        assert special.eos is not None  # every encoder-decoder has it
         return ids if ids and ids[-1] == special.eos else [*ids, special.eos]
 
     def _check_window(self, index: int, source: list[int], way_out: str) -> None:

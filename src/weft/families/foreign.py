@@ -114,7 +114,7 @@ class ForeignConfig:
     def special(self, vocabulary: int, *, pad: int | None = None, bos: int | None = None, eos: int | None = None,
                 start: int | None = None) -> c.SpecialTokens:
         """Ids from the usual keys, with the family's defaults. Of several ends the first is taken; those outside the
-        vocabulary count as absent."""
+        vocabulary count as absent. What fills batches and begins texts needs an id, and is another's or the last there."""
         def known(key: str, default: int | None) -> int | None:
             value = default if self.any(key) is None else self.any(key)
             value = value[0] if isinstance(value, list) and value else value
@@ -124,7 +124,7 @@ class ForeignConfig:
         last = ends if ends is not None else begins if begins is not None else vocabulary - 1
         pads = known("pad_token_id", pad)
         first = known("decoder_start_token_id", start)
-        return c.SpecialTokens(pad=last if pads is None else pads, unk=None, bos=begins, eos=last,
+        return c.SpecialTokens(pad=last if pads is None else pads, unk=None, bos=begins, eos=ends,
                                start=first if first is not None else begins if begins is not None else last)
 
     @property

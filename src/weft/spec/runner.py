@@ -27,7 +27,7 @@ class Runner(Protocol):
     One runner decodes one batch at a time; `start` forgets the batch before.
     """
 
-    eos: int
+    eos: int | None
     start_token: int
     vocabulary_size: int
     max_target: int

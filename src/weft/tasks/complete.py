@@ -28,8 +28,9 @@ class Complete(WindowTask):
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,
               options: TrainingOptions | None) -> Encoded:
-        """Windows of the whole context, each behind the start token; the last of a text ends with eos."""
-        start, eos = np.array([config.special.start], np.int32), np.array([config.special.eos], np.int32)
+        """Windows of the whole context, each behind the start token; the last of a text ends with eos, if there is one."""
+        special = config.special
+        start, eos = np.array([special.start], np.int32), np.array([] if special.eos is None else [special.eos], np.int32)
         size = window_size(config.window.target, options)
         rows = Ragged(np.concatenate((start, window, eos) if last and len(window) < size else (start, window))
                       for window, last in cut(encoded.targets, size, generator))

@@ -43,7 +43,7 @@ class Fill(WindowTask):
         noise = generator or np.random.default_rng(0)
         special = config.special
         prefix = np.array(special.prefix, np.int32)
-        suffix = np.array((special.eos,) if special.suffix is None else special.suffix, np.int32)
+        suffix = np.array(special.ending, np.int32)
         size = window_size(config.window.source, options)
         sources, targets = [], []
         for window, _ in cut(encoded.targets, size - len(prefix) - len(suffix), generator):
@@ -79,7 +79,7 @@ def encode_masked(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> 
             ids.append(special.mask)
         part = part if index == len(parts) - 1 else part.rstrip(" ")  # the token that comes brings its own space
         ids += tokenizer.encode(part) if part else []
-    return [*ids, *((special.eos,) if special.suffix is None else special.suffix)], places
+    return [*ids, *special.ending], places
 
 
 def fill(runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, text: str, top: int) -> list[list[Candidate]]:

@@ -88,7 +88,7 @@ def encode_words(tokenizer: Tokenizer, words: Sequence[str], special: c.SpecialT
     for pieces in tokenizer.encode_batch([word if tokenizer.leading_space else f" {word}" for word in words]):
         firsts.append(len(ids))
         ids += pieces or [special.unk if special.unk is not None else special.pad]
-    return [*ids, *((special.eos,) if special.suffix is None else special.suffix)], firsts
+    return [*ids, *special.ending], firsts
 
 
 def tag_words(runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, sentences: Sequence[Sequence[str]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,9 +135,13 @@ def _around(settings: Settings, files: Files) -> tuple[list[str], list[str]]:
     return [roles["bos_token"]] if begins else [], [roles["eos_token"]] if ends else []
 
 
-def tokenizer_files(tokenizer: Tokenizer, special: dict[str, str], window: int) -> dict[str, str]:
-    """tokenizer.json and the tokenizer_config.json that makes transformers use it. special: role -> token."""
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window, **special}
+def tokenizer_files(tokenizer: Tokenizer, roles: Mapping[str, str], window: int, segments: bool) -> dict[str, str]:
+    """tokenizer.json and the tokenizer_config.json that makes transformers use it.
+
+    roles: role -> token. segments: the model reads which text of a pair each token is of (token_type_ids).
+    """
+    inputs = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} if segments else {}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window, **inputs, **roles}
     return {"tokenizer.json": tokenizer.to_json(), "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False)}
 
 
@@ -173,9 +178,16 @@ def _read_template(path: Path) -> str:
         raise TokenizerError(f"cannot read {path}: {error}") from error
 
 
-def special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, int]:
-    """Role (`mask_token`, `unk_token`, ...) -> id, as the folder's files say, else as the tokenizer's class has them."""
+def special_roles(folder: Path, tokenizer: Tokenizer) -> dict[str, str]:
+    """Role (`mask_token`, `cls_token`, ...) -> token, as the folder's files say, else as the tokenizer's class has them."""
     settings = read_settings(folder)
     usual = CLASSES[settings.name].roles if settings.name in CLASSES else {}
-    named = {role: tokenizer.id_of(text) for role, text in {**usual, **named_tokens(settings.values)}.items()}
-    return {role: index for role, index in named.items() if index is not None}
+    silent = {role for role, token in settings.values.items() if token is None}
+    named = {role: token for role, token in usual.items() if role not in silent} | named_tokens(settings.values)
+    return {role: token for role, token in named.items() if tokenizer.id_of(token) is not None}
+
+
+def special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, int]:
+    """Role -> id, of special_roles."""
+    found = {role: tokenizer.id_of(token) for role, token in special_roles(folder, tokenizer).items()}
+    return {role: index for role, index in found.items() if index is not None}

@@ -32,7 +32,7 @@ def _roles(**tokens: str) -> dict[str, str]:
 _BERT = TokenizerClass("wordpiece", _roles(unk="[UNK]", sep="[SEP]", pad="[PAD]", cls="[CLS]", mask="[MASK]"), "classify")
 _ROBERTA = TokenizerClass("byte_bpe", _roles(bos="<s>", eos="</s>", sep="</s>", cls="<s>", unk="<unk>", pad="<pad>",
                                              mask="<mask>"), "pairs")
-_GPT2 = TokenizerClass("byte_bpe", _roles(bos="<|endoftext|>", eos="<|endoftext|>"), "switches")
+_GPT2 = TokenizerClass("byte_bpe", _roles(bos="<|endoftext|>", eos="<|endoftext|>", unk="<|endoftext|>"), "switches")
 _T5 = TokenizerClass("sentencepiece", _roles(eos="</s>", unk="<unk>", pad="<pad>"), "ends")
 _LLAMA = TokenizerClass("sentencepiece", _roles(unk="<unk>", bos="<s>", eos="</s>"), "begins")
 _MARIAN = TokenizerClass("marian", _roles(eos="</s>", unk="<unk>", pad="<pad>"), "ends")

@@ -164,6 +164,34 @@ class Tokenizer:
             return (), ()
         return tuple(dressed[:start]), tuple(dressed[start + len(plain) :])
 
+    def with_template(self, before: Sequence[int], after: Sequence[int]) -> Tokenizer:
+        """A tokenizer whose own template puts these ids around a text, where this one has none; the plain one, of
+        `_template`. A tokenizer that came with one keeps it."""
+        if self._hf.post_processor is not None or not (before or after):
+            return self
+        return Tokenizer.from_json(json.dumps(json.loads(self.to_json()) | {"post_processor": self._template(before, after)}))
+
+    def without_template(self, before: Sequence[int], after: Sequence[int]) -> Tokenizer:
+        """The inverse of `with_template`: this tokenizer, without its template where that is the plain one."""
+        processor = self._hf.post_processor
+        if processor is None or json.loads(processor.__getstate__()) != self._template(before, after):
+            return self
+        return Tokenizer.from_json(json.dumps(json.loads(self.to_json()) | {"post_processor": None}))
+
+    def _template(self, before: Sequence[int], after: Sequence[int]) -> dict[str, Any]:
+        """TemplateProcessing as the library writes it: BERT's, with segment 1 for the second text of a pair."""
+        names = dict(zip((*before, *after), self.tokens((*before, *after)), strict=True))
+
+        def pieces(ids: Sequence[int], segment: int) -> list[dict[str, Any]]:
+            return [{"SpecialToken": {"id": names[token], "type_id": segment}} for token in ids]
+
+        def text(name: str, segment: int) -> dict[str, Any]:
+            return {"Sequence": {"id": name, "type_id": segment}}
+
+        single = [*pieces(before, 0), text("A", 0), *pieces(after, 0)]
+        return {"type": "TemplateProcessing", "single": single, "pair": [*single, text("B", 1), *pieces(after, 1)],
+                "special_tokens": {name: {"id": name, "ids": [token], "tokens": [name]} for token, name in names.items()}}
+
     def id_of(self, token: str) -> int | None:
         return self._hf.token_to_id(token)
 

@@ -17,7 +17,7 @@ from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_flu
 from weft.card import imported_card
 from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError, WeftError
 from weft.families.family import Family, families, find_family
-from weft.families.foreign import ForeignConfig
+from weft.families.foreign import PROBLEMS, ForeignConfig
 from weft.families.rules import Rule, Same
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
@@ -108,7 +108,10 @@ def read_config(folder: Path, ignore_keys: Iterable[str] = ()) -> tuple[str, Fam
     name, family = find_family(values["model_type"])
     foreign = ForeignConfig(values)
     foreign.expect("add_cross_attention", False)
-    config = _read_model(family, foreign, _head_kind(family, values))
+    head = _head_kind(family, values)
+    if head == "classification":
+        foreign.expect("problem_type", "single_label_classification", *PROBLEMS.values())
+    config = _read_model(family, foreign, head)
     foreign.refuse_unread((*getattr(family, "IGNORED", ()), *ignore_keys))
     return name, family, config
 
@@ -382,8 +385,9 @@ def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
     if isinstance(config.head, (c.ClassificationHead, c.TagHead)):
         values |= {"id2label": {str(i): label for i, label in enumerate(config.head.labels)},
                    "label2id": {label: i for i, label in enumerate(config.head.labels)}}
-    if isinstance(config.head, c.ClassificationHead) and config.head.multi_label:
-        values["problem_type"] = "multi_label_classification"
+    if isinstance(config.head, c.ClassificationHead):
+        kind = next((kind for field, kind in PROBLEMS.items() if getattr(config.head, field)), None)
+        values |= {} if kind is None else {"problem_type": kind}
     try:
         again = _read_model(family, ForeignConfig(values), config.head.type)
     except ConfigError as error:

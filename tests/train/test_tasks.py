@@ -148,6 +148,11 @@ def test_what_cannot_be_trained_is_said(files: dict[str, str], tmp_path: Path) -
         finished(data=(files["classify"],), out=str(tmp_path / "o"), task="embed", steps=1)
     with pytest.raises(UsageError, match="--family rnn does not complete; llama and gpt2 do"):
         finished(data=(files["text"],), out=str(tmp_path / "o"), task="complete", family="rnn", heads=None, steps=1)
+    with pytest.raises(DataError, match="every training example has the label 'warm'; a classifier needs two or more"):
+        (tmp_path / "one.tsv").write_text("warm\tsun\nwarm\tfog\n" * 20)
+        finished(data=(str(tmp_path / "one.tsv"),), out=str(tmp_path / "o"), task="classify", source_column=1, target_column=0,
+                 steps=1)
+    assert not (tmp_path / "o" / "run").exists()
     with pytest.raises(DataError, match=r"weather.tsv, line 1: the tag 'fog"):
         (tmp_path / "weather.tsv").write_text("word\tfog and rain\n")
         finished(data=(str(tmp_path / "weather.tsv"),), out=str(tmp_path / "o"), task="tag", steps=1)

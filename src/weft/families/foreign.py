@@ -27,6 +27,8 @@ HARMLESS = frozenset("""
 """Keys that change nothing of what a model computes from given ids, or only how it is trained or searched."""
 
 
+PROBLEMS = {"multi_label": "multi_label_classification", "regression": "regression"}
+"""Field of c.ClassificationHead -> the `problem_type` that says it."""
 MOST_LABELS = 1_000_000
 _KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
     bool: ("true or false", (bool,)), int: ("a whole number", (int,)), float: ("a number", (int, float)),
@@ -128,8 +130,10 @@ class ForeignConfig:
                                start=first if first is not None else begins if begins is not None else last)
 
     @property
-    def multi_label(self) -> bool:
-        return bool(self.get("problem_type") == "multi_label_classification")
+    def problem(self) -> dict[str, Any]:
+        """What c.ClassificationHead has of `problem_type`."""
+        kind = self.any("problem_type")
+        return {"multi_label": kind == PROBLEMS["multi_label"], "regression": kind == PROBLEMS["regression"]}
 
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their logits."""

@@ -70,7 +70,7 @@ def read_head(foreign: ForeignConfig, head: str) -> c.Head:
         return c.LanguageModelHead()
     if head == "tag":
         return c.TagHead(foreign.labels())
-    return c.ClassificationHead(foreign.labels(), "last", bias=False, multi_label=foreign.multi_label)
+    return c.ClassificationHead(foreign.labels(), "last", bias=False, **foreign.problem)
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:
@@ -85,15 +85,13 @@ def write_with(config: c.ModelConfig, activation: str = "hidden_act") -> dict[st
     stack = config.decoder
     assert isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary)
     size, scaling = config.head_size(stack.attention), stack.position.scaling
-    multi_label = isinstance(config.head, c.ClassificationHead) and config.head.multi_label
     return {"vocab_size": config.vocabulary, "hidden_size": config.width, "num_hidden_layers": stack.layers,
             "intermediate_size": stack.feed_forward.size, "num_attention_heads": stack.attention.heads,
             "num_key_value_heads": c.key_value_heads(stack.attention), "head_dim": size,
             activation: TORCH_ACTIVATIONS[stack.feed_forward.activation], "rms_norm_eps": stack.norm.epsilon,
             "max_position_embeddings": scaling.original if isinstance(scaling, c.DynamicScaling) else
             config.window.target, "tie_word_embeddings": config.embedding.sharing == "target",
-            "rope_parameters": write_rotary(stack.position, size),
-            **({"problem_type": "multi_label_classification"} if multi_label else {})}
+            "rope_parameters": write_rotary(stack.position, size)}
 
 
 TORCH_ACTIVATIONS = {**FOREIGN_ACTIVATIONS, "gelu_tanh": "gelu_pytorch_tanh"}

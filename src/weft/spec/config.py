@@ -346,7 +346,8 @@ class ClassificationHead:
     """One hidden state of a text to the logits of `labels`.
 
     pooling: the `first` position's state, the `last` one's, or the `mean` of all.
-    multi_label: each label has a probability of its own (sigmoid), else they exclude each other (softmax).
+    multi_label: each label has a probability of its own (sigmoid), else they exclude each other (softmax); a single label
+    always has its own. regression: the logits are the answer, numbers and no probabilities.
     """
 
     type: ClassVar[str] = "classification"
@@ -355,6 +356,7 @@ class ClassificationHead:
     bias: bool = True
     transform: Transform | None = None
     multi_label: bool = False
+    regression: bool = False
 
 
 @dataclass(frozen=True)
@@ -499,6 +501,8 @@ def _range_problems(config: ModelConfig) -> list[str]:
         (config.kind != "encoder-decoder" or tied, f"an encoder-decoder needs a language_model head, not {config.head.type}"),
         (config.embedding.size in (None, config.width) or config.embedding.sharing == "none",
          "embedding.size other than the width needs embedding.sharing 'none'"),
+        (not (isinstance(config.head, ClassificationHead) and config.head.multi_label and config.head.regression),
+         "head.multi_label and head.regression contradict each other"),
         (config.kind == "encoder-only" or not config.embedding.types, "embedding.types is for encoder-only models"),
     ]
     return [message for good, message in checks if not good]

@@ -22,7 +22,9 @@ HARMLESS = frozenset("""
     use_cache bos_token_id eos_token_id pad_token_id unk_token_id forced_bos_token_id forced_eos_token_id
     attention_dropout attention_probs_dropout_prob hidden_dropout_prob hidden_dropout dropout activation_dropout
     resid_pdrop embd_pdrop attn_pdrop classifier_dropout embed_dropout resid_dropout embedding_dropout dropout_rate
-    mlp_dropout pretraining_tp auto_map init_std
+    mlp_dropout pretraining_tp auto_map init_std _num_labels directionality pooler_fc_size pooler_num_attention_heads
+    pooler_num_fc_layers pooler_size_per_head pooler_type sbert_ce_default_activation_function sentence_transformers
+    is_llama_config unsloth_fixed unsloth_version
 """.split())  # noqa: SIM905
 """Keys that change nothing of what a model computes from given ids, or only how it is trained or searched."""
 

@@ -52,6 +52,7 @@ def read_with(foreign: ForeignConfig, head: str, *, mlp_bias: bool = False, acti
     vocabulary, width, heads = (foreign.need(key) for key in ("vocab_size", "hidden_size", "num_attention_heads"))
     length, size = foreign.need("max_position_embeddings"), foreign.get("head_dim", width // heads)
     tied = foreign.get("tie_word_embeddings", False) and head == "language_model"
+    foreign.expect("rope_interleaved", False)
     feed_forward = c.FeedForward(foreign.need("intermediate_size"), foreign.activation(activation, "silu"), gated=True,
                                  bias=mlp_bias)
     position = position or read_rotary(foreign, size, length)

@@ -301,5 +301,4 @@ def _check_table(place: Path, config: ModelConfig, found: Mapping[str, tuple[int
     faults += [f"{name} {shape} is not in the model" for name, shape in found.items() if name not in wanted]
     faults += [f"{name} is missing, {shape} wanted" for name, shape in wanted.items() if name not in found]
     if faults:
-        more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
-        raise BundleError(f"{place}: the weights do not belong to the config: {'; '.join(faults[:8])}{more}")
+        raise BundleError(f"{place}: the weights do not belong to the config: {'; '.join(faults)}")

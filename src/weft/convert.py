@@ -227,8 +227,12 @@ def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[d
         elif name not in used:
             faults.append(f"{name} {list(tensor.shape)} is not in the model")
     if faults:
-        shown = "; ".join(faults[:20]) + (f" and {len(faults) - 20} more" if len(faults) > 20 else "")
-        raise BundleError(f"{folder}: the tensors do not belong to config.json: {shown}")
+        raise BundleError(f"{folder}: the tensors do not belong to config.json: {'; '.join(faults)}")
+    broken = sorted(name for name in used if foreign[name].has_nan())
+    if broken:
+        raise BundleError(f"{folder}: {', '.join(broken)} {'hold' if len(broken) > 1 else 'holds'} values that are no numbers "
+                          f"(NaN), so that every answer would be none. The file is damaged, or its training failed; fetch it "
+                          f"again")
     return {name: found[name] for name, row in table.items() if row.tie is None}, dropped
 
 
@@ -287,19 +291,19 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Stored]:
     bad = sorted({str(shard) for shard in names.values() if not isinstance(shard, str) or Path(shard).name != shard
                   or not (folder / shard).is_file()})
     if bad:
-        raise BundleError(f"{index} names files that are not in {folder}: {', '.join(bad[:8])}. Download them too, or correct "
+        raise BundleError(f"{index} names files that are not in {folder}: {', '.join(bad)}. Download them too, or correct "
                           f"the index")
     found: dict[str, Stored] = {}
     for shard in sorted(set(names.values())):
         tensors = read_file(folder / shard, others=True)
         twice = sorted(set(found) & set(tensors))
         if twice:
-            raise BundleError(f"{folder}: {', '.join(twice[:8])} come in {shard} and in another file too; which of them counts "
+            raise BundleError(f"{folder}: {', '.join(twice)} come in {shard} and in another file too; which of them counts "
                               f"is not said")
         found |= tensors
     missing = sorted(set(names) - set(found))
     if missing:
-        raise BundleError(f"{folder}: the index names tensors that are in no file: {', '.join(missing[:8])}. The files are not "
+        raise BundleError(f"{folder}: the index names tensors that are in no file: {', '.join(missing)}. The files are not "
                           f"those of the index; download them again")
     return found
 

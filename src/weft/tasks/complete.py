@@ -51,8 +51,13 @@ class Complete(WindowTask):
 
 
 def prompt_ids(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> list[int]:
-    """A prompt as the decoder reads it. Raises UsageError for an empty one where the model has no start token."""
+    """A prompt as the decoder reads it; an empty one begins with bos, as in transformers' generate.
+
+    Raises UsageError for an empty one where the model has no such token.
+    """
     ids = [*special.prefix, *tokenizer.encode(text)]
+    if not ids and special.bos is not None:
+        return [special.bos]
     if not ids:
         raise UsageError("the prompt is empty, and this model has no start token to begin with; give it some text")
     return ids

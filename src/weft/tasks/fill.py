@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SHARE = 0.15
 MASK = re.compile(r"\[MASK\]|<mask>")
 """How a user writes a hidden word, whatever the model's own spelling is."""
+WHITE = "".join(one for one in map(chr, range(0x3001)) if one.isspace() and not 0x1C <= ord(one) <= 0x1F)
+"""Unicode's white space; Python's str.strip() takes four control characters more."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,14 @@ def encode_masked(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> 
     if len(parts) == 1:
         raise UsageError(f"no hidden word in {text[:60]!r}: write [MASK] or <mask> where the model is to fill in")
     ids, places = list(special.prefix), []
+    before, after = tokenizer.strips(special.mask)
     for index, part in enumerate(parts):
         if index:
             places.append(len(ids))
             ids.append(special.mask)
-        part = part if index == len(parts) - 1 else part.rstrip(" ")  # the token that comes brings its own space
+            part = part.lstrip(WHITE) if after else part
+        if index < len(parts) - 1:
+            part = part.rstrip(WHITE if before else " ")  # the token that comes brings its own space
         ids += tokenizer.encode(part) if part else []
     return [*ids, *special.ending], places
 

@@ -164,6 +164,11 @@ class Tokenizer:
             return (), ()
         return tuple(dressed[:start]), tuple(dressed[start + len(plain) :])
 
+    def strips(self, token: int) -> tuple[bool, bool]:
+        """Whether an added token takes white space before it, and after it, with it."""
+        added = self._hf.get_added_tokens_decoder().get(token)
+        return (added.lstrip, added.rstrip) if added else (False, False)
+
     def with_template(self, before: Sequence[int], after: Sequence[int]) -> Tokenizer:
         """A tokenizer whose own template puts these ids around a text, where this one has none; the plain one, of
         `_template`. A tokenizer that came with one keeps it."""

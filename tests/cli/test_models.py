@@ -221,6 +221,12 @@ def test_every_family_is_shown(weft: Callable, tmp_path: Path, name: str) -> Non
     assert len(weft("show", "model", path, "--every-layer")[1]) >= len(out)
 
 
+@pytest.mark.parametrize(("name", "near", "far"), [("gemma3", 10000.0, 1000000.0), ("modernbert", 10000.0, 160000.0)])
+def test_positions_of_local_layers_are_shown(weft: Callable, tmp_path: Path, name: str, near: float, far: float) -> None:
+    _, out, _ = weft("show", "model", bundle(tmp_path / "m", name))
+    assert f"  position: rotary (base {far})\n" in out and f"  position in local layers: rotary (base {near})\n" in out
+
+
 @pytest.mark.parametrize("verb", ["complete", "fill", "classify", "tag", "import", "export", "show", "translate"])
 def test_help_has_examples(weft: Callable, verb: str) -> None:
     status, out, err = weft(verb, "--help")

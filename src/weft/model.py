@@ -24,7 +24,7 @@ from weft.tasks import find_task
 from weft.tasks.classify import classified
 from weft.tasks.complete import Truncate, continuation, fit, prompt_ids
 from weft.tasks.fill import Candidate, fill
-from weft.tasks.tag import WORD, entities, tag_words
+from weft.tasks.tag import WORD, encode_text, entities, tag_rows, tag_words
 from weft.text import StreamDecoder, Tokenizer
 from weft.text.chat import render, special_texts
 from weft.text.controls import Controls
@@ -179,8 +179,12 @@ class Model:
         self.require("tag")
         many = [texts] if isinstance(texts, str) else list(texts)
         spans = [[match.span() for match in WORD.finditer(text)] for text in many]
-        words = [[text[start:end] for start, end in row] for text, row in zip(many, spans, strict=True)]
-        tagged = tag_words(self.runner, self.tokenizer, self.config, words)
+        if self.bundle.family is None:
+            words = [[text[start:end] for start, end in row] for text, row in zip(many, spans, strict=True)]
+            tagged = tag_words(self.runner, self.tokenizer, self.config, words)
+        else:
+            tagged = tag_rows(self.runner, self.config, [encode_text(self.tokenizer, text, row, self.config)
+                                                         for text, row in zip(many, spans, strict=True)])
         for text, row, (tags, _) in zip(many, spans, tagged, strict=True):
             if len(tags) < len(row):
                 self.notices.append(f"{_beginning(text)} has {len(row)} words; only the {len(tags)} in the window of "

@@ -102,6 +102,11 @@ class Tokenizer:
         ids = self._hf.encode(trainers.check_text(text)[len(opening) :], add_special_tokens=False).ids
         return [self._hf.token_to_id(opening), *ids] if opening else ids
 
+    def encode_with_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text, and where each stands in it: its first character and the one after its last."""
+        encoding = self._hf.encode(trainers.check_text(text), add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         first = [self.opening(text) for text in texts]
         rest = [trainers.check_text(text)[len(opening) :] for text, opening in zip(texts, first, strict=True)]

@@ -25,7 +25,8 @@ def test_nothing_slow_is_loaded_and_it_is_quick(code: str) -> None:
     assert min(seconds) < 0.3
 
 
-@pytest.mark.parametrize("verb", ["translate", "complete", "fill", "classify", "tag", "import", "export", "show"])
+@pytest.mark.parametrize("verb", ["translate", "complete", "fill", "classify", "tag", "import", "export", "show", "explain",
+                                  "doctor"])
 def test_help_of_a_verb_loads_no_torch(verb: str) -> None:
     check = (f"from weft.cli import run; run([{verb!r}, '--help'])\nimport sys\n"
              "print([name for name in ('torch', 'transformers', 'sacrebleu', 'huggingface_hub') if name in sys.modules])")
@@ -34,8 +35,8 @@ def test_help_of_a_verb_loads_no_torch(verb: str) -> None:
 
 
 def test_public_names() -> None:
-    assert weft.__all__ == ["GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions",
-                            "WeftError", "__version__", "load", "train"]
+    assert weft.__all__ == ["DecodingTrace", "GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace",
+                            "TrainingOptions", "WeftError", "__version__", "ensemble", "load", "train"]
     for name in weft.__all__:
         assert getattr(weft, name) is not None
     assert callable(weft.train)

@@ -130,3 +130,13 @@ def test_trace_of_attention(model: weft.Model) -> None:
     model.logits([[5, 6, 7, 3]], [[2, 8]], trace=trace)
     assert list(trace) == ["decoder.blocks.0.cross_attention.weights"]
     assert trace["decoder.blocks.0.cross_attention.weights"].shape == (1, 2, 2, 4)
+
+
+def test_a_preset_stands_between_the_defaults_and_the_options(model: weft.Model) -> None:
+    hf = model.options(preset="hf", length_formula="wu")
+    assert (hf.beam_scores, hf.early_stopping, hf.length_formula) == ("raw", "heuristic", "wu")
+    assert hf.beams == model.defaults.beams and model.options().beam_scores == "renormalised"
+    assert model.generate(TEXTS[:1], preset="hf", max_new_tokens=5)[0].tokens
+    assert list(model.stream(TEXTS[0], preset="vllm", max_new_tokens=5))
+    with pytest.raises(UnknownNameError, match=r"unknown preset 'vlm'. Did you mean 'vllm'"):
+        model.translate(TEXTS, preset="vlm")

@@ -14,6 +14,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "DecodingTrace": "weft.spec.decoding_trace",
     "GenerationOptions": "weft.spec.decoding",
     "Model": "weft.model",
     "ModelConfig": "weft.spec.config",
@@ -22,11 +23,12 @@ _HOME = {
     "Trace": "weft.spec.trace",
     "TrainingOptions": "weft.spec.training",
     "WeftError": "weft.errors",
+    "ensemble": "weft.ensembles",
     "load": "weft.model",
 }
 
-__all__ = ["GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions", "WeftError",
-           "__version__", "load", "train"]
+__all__ = ["DecodingTrace", "GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions",
+           "WeftError", "__version__", "ensemble", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

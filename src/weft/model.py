@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,16 +14,23 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
+from weft.decode.mbr import most_alike
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
+from weft.decode.score import score
 from weft.decode.strategies.strategy import Stops
+from weft.decode.tracing import check_selection, described
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
+from weft.spec.decoding_trace import DecodingTrace
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
+from weft.spec.presets import preset as named_preset
+from weft.spec.runner import Runner
 from weft.spec.trace import Trace
 from weft.tasks import find_task
 from weft.tasks.classify import classified
-from weft.tasks.complete import Truncate, continuation, fit, prompt_ids
+from weft.tasks.complete import Truncate, continuation, fit, given_ids, output_ids, prompt_ids
 from weft.tasks.fill import Candidate, fill
 from weft.tasks.tag import WORD, encode_text, entities, tag_rows, tag_words
 from weft.text import StreamDecoder, Tokenizer
@@ -50,12 +58,15 @@ VERBS: dict[str, tuple[type, str | None, str]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """One source's answer: the best hypothesis, and with n_best above 1 all of them in `alternatives`.
+    """One source's answer: the best hypothesis or sample, and with n_best or n above 1 all of them in `alternatives`, best
+    first: by score, or with mbr by likeness to the other candidates.
 
     tokens: generated ids, end-of-sequence left out. score: length-penalised log-probability (semantics 5).
     logprobs: one for each generated token, end-of-sequence included. prompt: what a decoder-only model was given; `text`
     is what it added. finished: whether it ended by itself or by a stop string (`reason` end or stop), rather than at the
-    limit of new tokens (limit). top_logprobs: (id, log-probability) of the likeliest tokens of each step, if asked for.
+    limit of new tokens (limit) or without all its forced words (unmet). top_logprobs: (id, log-probability) of the
+    likeliest tokens of each step, if asked for. prompt_logprobs: of each token of the prompt but the first, if asked for; no
+    ban or rule acts on them.
     """
 
     text: str
@@ -67,6 +78,7 @@ class Result:
     prompt: str = ""
     reason: str = "end"
     top_logprobs: tuple[Top, ...] = ()
+    prompt_logprobs: tuple[float, ...] = ()
 
 
 class Model:
@@ -214,35 +226,44 @@ class Model:
             raise UsageError(f"this model does not {VERBS[verb][2]}: {self._abilities()}")
 
     def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", truncate: Truncate = "refuse",
-                 first: int = 0, **options: Any) -> list[Result]:
+                 first: int = 0, draft: Model | str | Path | None = None, **options: Any) -> list[Result]:
         """Decode texts or token ids, each to a Result, in order: sources, which get end-of-sequence if their ids lack it,
         or prompts of a decoder-only model.
 
-        first: the number of the first input among all that share a seed, for callers who send them in parts.
+        first: the number of the first input among all that share a seed, for callers who send them in parts. draft: a
+        smaller model of the same tokenizer that guesses ahead (option draft_tokens); results stay what they are.
         """
         chosen = self.options(**options)
         self._needs_decoder()
+        guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
-            return self._complete(inputs, truncate, first, chosen)
+            return self._complete(inputs, truncate, first, chosen, guessing)
+        if chosen.prompt_logprobs:
+            raise UsageError("prompt_logprobs are of a prompt, and this model is encoder-decoder: it has none. For the "
+                             "log-probabilities of a given output, use model.score(sources, targets)")
         pieces = [self._pieces(first + index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
         streams = [first + index + (piece << 32) for index, parts in enumerate(pieces) for piece in range(len(parts))]
-        answers = iter(self._decode(flat, streams, chosen))
+        answers = iter(self._decode(flat, streams, chosen, guessing))
         return [_join([next(answers) for _ in parts], blank=item if isinstance(item, str) else "")
                 for item, parts in zip(inputs, pieces, strict=True)]
 
-    def stream(self, text: str | Ids, **options: Any) -> Iterator[GenerationEvent]:
+    def stream(self, text: str | Ids, *, draft: Model | str | Path | None = None, **options: Any) -> Iterator[GenerationEvent]:
         """Events of one input as they happen: TokenEvent (with the text it adds), then FinishedEvent.
 
-        Greedy unless options say otherwise; with beams above 1, StepEvents instead of TokenEvents. A blank text has no
-        tokens.
+        Greedy unless options say otherwise. With beams above 1 a token comes once it is certain, with StepEvents between.
+        A blank text has no tokens. Raises UsageError for what is chosen among whole answers: n, best_of, mbr.
         """
         truncate = options.pop("truncate", "refuse")
         chosen = self.options(**({"beams": 1, "n_best": 1} | options))
+        if name := chosen.needs_whole:
+            raise UsageError(f"{name}={getattr(chosen, name)} cannot be streamed: which answer is given is known once all are "
+                             f"whole; leave it out, or call generate")
         self._needs_decoder()
+        guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
             prompt = self._prompt(0, text, chosen, truncate)
-            events = generate(self.runner, None, chosen, prompts=[prompt], stops=self._stops(chosen))
+            events = generate(self.runner, None, chosen, prompts=[prompt], stops=self._stops(chosen), draft=guessing)
             yield from self._told(events, StreamDecoder(self.tokenizer, prompt), chosen)
             return
         if isinstance(text, str) and not text.strip():
@@ -250,7 +271,7 @@ class Model:
             return
         source = self._source(text)
         self._check_window(0, source, "")
-        events = generate(self.runner, [source], chosen, stops=self._stops(chosen))
+        events = generate(self.runner, [source], chosen, stops=self._stops(chosen), draft=guessing)
         yield from self._told(events, StreamDecoder(self.tokenizer), chosen)
 
     def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder, options: GenerationOptions
@@ -263,6 +284,45 @@ class Model:
             if isinstance(event, FinishedEvent) and (rest := shown.push(decoder.flush()) + shown.flush()):
                 yield TokenEvent(event.request, -1, 0.0, rest)  # held back as half a character, or half a stop string
             yield event
+
+    def score(self, inputs: str | Sequence[str | Ids], targets: str | Sequence[str | Ids] | None = None, *, end: bool = True,
+              **options: Any) -> Any:
+        """What generating given outputs would report: for each a Result with `logprobs` and `score`, in one pass.
+
+        Encoder-decoder: score(sources, targets). Decoder-only: score(prompts, completions), or score(texts), which are then
+        scored from their first token on, or from their second where the model has no start token. Each is a text or ids; one
+        text instead of a list gives one Result. end: whether end-of-sequence counts, after a target that does not have it.
+        Options act as in generating: what they forbid has log-probability -inf. Raises UsageError and WindowError.
+        """
+        chosen = self.options(**options)
+        self._needs_decoder()
+        given = [inputs] if isinstance(inputs, str) else list(inputs)
+        wanted = [targets] if isinstance(targets, str) else [None] * len(given) if targets is None else list(targets)
+        if len(given) != len(wanted):
+            raise UsageError(f"{len(given)} inputs and {len(wanted)} targets; scoring takes one target for each input")
+        pairs = [self._given_pair(index, *pair, end) for index, pair in enumerate(zip(given, wanted, strict=True))]
+        firsts, outputs = [first for first, _ in pairs], [target for _, target in pairs]
+        sources, prompts = (None, firsts) if self.config.encoder is None else (firsts, None)
+        found = score(self.runner, sources, outputs, chosen, prompts=prompts)
+        results = [self._one(one, first, replace(chosen, stop=())) for one, first in zip(found, firsts, strict=True)]
+        return results[0] if isinstance(inputs, str) else results
+
+    def _given_pair(self, index: int, given: str | Ids, target: str | Ids | None, end: bool) -> tuple[list[int], list[int]]:
+        """(source or prompt, output) as ids that fit the window."""
+        special, window = self.config.special, self.config.window.target
+        if self.config.encoder is None:
+            first, output = given_ids(self.tokenizer, special, given, target, end)
+            read = len(first)
+        elif target is None:
+            raise UsageError("this model is encoder-decoder: call score(sources, targets)")
+        else:
+            first, output, read = self._source(given), output_ids(self.tokenizer, special, target, end), 1
+            self._check_window(index, first, "")
+        self._check_ids([[*first, *output]], f"input {index + 1} with its target, row", None)
+        if read + len(output) - 1 > window:
+            raise WindowError(f"target {index + 1} has {len(output)} tokens after {read} that the decoder begins with; the "
+                              f"model's window of {window} holds all but the last of them")
+        return first, output
 
     # ------------------------------------------------------------ arrays
 
@@ -285,9 +345,46 @@ class Model:
         self._check_ids(target, "target", self.config.window.target)
         return self.runner.logits(source, target, trace)
 
-    def options(self, **options: Any) -> GenerationOptions:
-        """This model's defaults with `options` in their place. Raises UsageError."""
-        return _override(self.defaults, options)
+    def trace(self, texts: str | Ids | Sequence[str | Ids], *, candidates: int = 10, layers: Ids | None = None,
+              heads: Ids | None = None, truncate: Truncate = "refuse", **options: Any) -> DecodingTrace:
+        """Decode one text, or several together, as `generate` does, and tell how: weft.spec.decoding_trace.
+
+        candidates: likeliest tokens of each step to keep. layers, heads: numbers, from 0, of those whose attention is kept;
+        None for all. Raises UsageError for numbers that the model does not have, and for a blank text to translate.
+        """
+        self._needs_decoder()
+        check_selection(self.config, candidates, layers, heads)
+        chosen, given = self.options(**options | {"lookup": 0}), _many(texts)  # guesses change the speed only
+        if self.config.encoder is None:
+            inputs = [self._prompt(index, item, chosen, truncate) for index, item in enumerate(given)]
+        else:
+            inputs = [self._source(item) for item in given]
+            for index, (item, source) in enumerate(zip(given, inputs, strict=True)):
+                if isinstance(item, str) and not item.strip():
+                    raise UsageError(f"input {index + 1} is blank, so there is nothing to decode; give it words")
+                self._check_window(index, source, "")
+        recorder = Recorder(candidates, layers, heads)
+        sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
+        generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen), recorder=recorder)
+        requests = []
+        for place, request in enumerate(recorder.requests):
+            item = given[place * len(given) // len(recorder.requests)]
+            texts_out = tuple(self._one(found, request.prompt, chosen).text for found in request.results)
+            requests.append(replace(request, text=item if isinstance(item, str) else "", texts=texts_out))
+        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests)
+
+    def options(self, *, preset: str | None = None, **options: Any) -> GenerationOptions:
+        """This model's defaults with `options` in their place. Raises UsageError.
+
+        preset: a tool to follow (weft.spec.presets); its values stand between the defaults and the options.
+        """
+        return _override(self.defaults, (named_preset(preset) if preset else {}) | options)
+
+    def speaking_through(self, runner: Any, window: c.Window) -> Model:
+        """This model with another runner of the same ids, such as an ensemble's, that has `window`."""
+        other = copy.copy(self)
+        other._runner, other.config, other.notices = runner, replace(self.config, window=window), []
+        return other
 
     # ------------------------------------------------------------ inside
 
@@ -305,11 +402,15 @@ class Model:
         if self.config.decoder is None or not isinstance(self.config.head, c.LanguageModelHead):
             raise UsageError(f"this model does not generate text: {self._abilities()}")
 
-    def _complete(self, inputs: Sequence[str | Ids], truncate: Truncate, first: int, options: GenerationOptions
-                  ) -> list[Result]:
+    def _complete(self, inputs: Sequence[str | Ids], truncate: Truncate, first: int, options: GenerationOptions,
+                  draft: Runner | None) -> list[Result]:
         prompts = [self._prompt(first + index, item, options, truncate) for index, item in enumerate(inputs)]
         streams = [first + index for index in range(len(prompts))]
-        return self._decode(prompts, streams, options)
+        results = self._decode(prompts, streams, options, draft)
+        if not options.prompt_logprobs:
+            return results
+        read = score(self.runner, None, [ids[1:] for ids in prompts], GenerationOptions(), prompts=[ids[:1] for ids in prompts])
+        return [replace(result, prompt_logprobs=one.log_probs) for result, one in zip(results, read, strict=True)]
 
     def _prompt(self, index: int, item: str | Ids, options: GenerationOptions, truncate: Truncate) -> list[int]:
         ids = prompt_ids(self.tokenizer, self.config.special, item) if isinstance(item, str) else _rows(item)[0]
@@ -363,20 +464,33 @@ class Model:
             if limit is not None and len(row) > limit:
                 raise WindowError(f"{what} {index} has {len(row)} tokens; the model's window is {limit}")
 
-    def _decode(self, sources: list[list[int]], streams: list[int], options: GenerationOptions) -> list[Result]:
+    def _decode(self, sources: list[list[int]], streams: list[int], options: GenerationOptions,
+                draft: Runner | None = None) -> list[Result]:
         """Sources sorted by length go through in batches, so that little is padded; answers in order."""
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-        size = max(1, BATCH_ROWS // options.beams)
+        asked = options.candidates
+        size = max(1, BATCH_ROWS // max(asked.beams, asked.best_of or asked.n))
         answers: dict[int, Result] = {}
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             chosen = [sources[row] for row in rows]
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
-            found = generate_batch(self.runner, **given, options=options, streams=[streams[row] for row in rows],
-                                   stops=self._stops(options))
-            answers |= {row: self._result(hypotheses, sources[row], options.stop)
+            found = generate_batch(self.runner, **given, options=asked, streams=[streams[row] for row in rows],
+                                   stops=self._stops(options), draft=draft)
+            answers |= {row: self._result(hypotheses, sources[row], options)
                         for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
+
+    def _draft_runner(self, draft: Model | str | Path) -> Runner:
+        """Of a model that may guess for this one. Raises UsageError."""
+        other = draft if isinstance(draft, Model) else load(draft, precision=self.precision)
+        require_same_ids(self, other, "draft")
+        if other.config.kind != self.config.kind:
+            raise UsageError(f"the draft is {other.config.kind}, this model {self.config.kind}; a draft is of its model's kind")
+        if other.config.encoder is not None and other.config.window.source < self.config.window.source:
+            raise UsageError(f"the draft reads {other.config.window.source} tokens of a source, this model "
+                             f"{self.config.window.source}; a draft must read all that its model reads")
+        return copy.copy(other.runner)  # which may be this model's own
 
     def _stops(self, options: GenerationOptions) -> Stops | None:
         """Whether a text holds a stop string, for the loop that knows ids only."""
@@ -389,21 +503,37 @@ class Model:
             return first_stop(text, options.stop) is not None
         return stops
 
-    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], stops: Sequence[str]) -> Result:
-        results = [self._one(hypothesis, given, stops) for hypothesis in hypotheses]
+    def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], options: GenerationOptions) -> Result:
+        results = [self._one(hypothesis, given, options) for hypothesis in hypotheses]
+        if options.mbr:
+            order = most_alike([result.text for result in results], options.mbr_utility)
+            results = [results[index] for index in order[: options.n if options.sample else options.n_best]]
         return replace(results[0], alternatives=tuple(results)) if len(results) > 1 else results[0]
 
-    def _one(self, hypothesis: Hypothesis, given: Sequence[int], stops: Sequence[str]) -> Result:
-        tokens, prompt = hypothesis.tokens[:-1] if hypothesis.finished else hypothesis.tokens, ""
+    def _one(self, hypothesis: Hypothesis, given: Sequence[int], options: GenerationOptions) -> Result:
+        ended = hypothesis.tokens[-1:] and hypothesis.tokens[-1] in (self.config.special.eos, *options.eos)
+        tokens, prompt = hypothesis.tokens[:-1] if ended else hypothesis.tokens, ""
         text = self.tokenizer.decode(tokens)
         if self.config.encoder is None:
             text, prompt = continuation(self.tokenizer, given, tokens), self.tokenizer.decode(given)
-        return Result(text[: first_stop(text, stops)], tokens, hypothesis.score, hypothesis.log_probs,
-                      hypothesis.reason != "limit", prompt=prompt, reason=hypothesis.reason, top_logprobs=hypothesis.tops)
+        return Result(text[: first_stop(text, options.stop)], tokens, hypothesis.score, hypothesis.log_probs,
+                      hypothesis.reason in ("end", "stop"), prompt=prompt, reason=hypothesis.reason,
+                      top_logprobs=hypothesis.tops)
 
 
 def _beginning(text: str) -> str:
     return f"the text {text[:30] + '…' if len(text) > 30 else text!r}"
+
+
+def require_same_ids(model: Model, other: Model, what: str) -> None:
+    """Raises UsageError where ids of `other`, the `what` of a model, mean other words."""
+    if model.config.tokenizer != other.config.tokenizer:
+        raise UsageError(f"the {what} has another tokenizer: {other.config.tokenizer}, where the model has "
+                         f"{model.config.tokenizer}; its ids would mean other words. Choose one that was trained with the same")
+    for name, own, its in (("tokens", model.config.vocabulary, other.config.vocabulary),
+                           ("as the id of end-of-sequence", model.config.special.eos, other.config.special.eos)):
+        if own != its:
+            raise UsageError(f"the {what} has {its} {name}, the model {own}; they must be the same")
 
 
 def load(name_or_path: str | Path, *, precision: Literal["fp32", "bf16"] = "fp32") -> Model:
@@ -450,15 +580,22 @@ def _rows(ids: Any) -> list[list[int]]:
     return found
 
 
+def _many(texts: Any) -> list[Any]:
+    """One text or row of ids, or several, as a list."""
+    return [texts] if isinstance(texts, str) or (len(texts) and np.ndim(texts[0]) == 0 and not isinstance(texts[0], str)) \
+        else list(texts)
+
+
 def _join(parts: list[Result], blank: str) -> Result:
     """Pieces of one input put together again; `blank` is what an input of no pieces gives back."""
     if not parts:
         return Result(blank, (), 0.0, (), True)
     if len(parts) == 1:
         return parts[0]
+    alternatives = zip(*(part.alternatives for part in parts), strict=False)  # the best with the best, and so on
     return Result(" ".join(part.text for part in parts), tuple(token for part in parts for token in part.tokens),
                   sum(part.score for part in parts), tuple(p for part in parts for p in part.logprobs),
-                  all(part.finished for part in parts))
+                  all(part.finished for part in parts), tuple(_join(list(row), blank) for row in alternatives))
 
 
 __all__ = ["FinishedEvent", "Model", "Result", "load"]

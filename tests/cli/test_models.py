@@ -54,6 +54,15 @@ def test_a_model_for_something_else_says_what_it_does(weft: Callable, models: di
 # ---------------------------------------------------------------- complete
 
 
+def test_several_samples_of_one_prompt_are_a_line_each(weft: Callable, models: dict[str, Path]) -> None:
+    few = ("complete", "--model", models["complete"], "--max-new-tokens", 4, "--sample", "w1 w2")
+    status, out, _ = weft(*few, "--n", 3)
+    assert status == 0 and len(out.splitlines()) == 3
+    for choice in (("--best-of", 4), ("--mbr", 4)):
+        status, out, _ = weft(*few, *choice)
+        assert status == 0 and len(out.splitlines()) == 1
+
+
 def test_prompts_beyond_the_window(weft: Callable, models: dict[str, Path]) -> None:
     prompt = " ".join(f"w{i % 40}" for i in range(38))
     status, out, err = weft("complete", "--model", models["complete"], "--max-new-tokens", 5, prompt)

@@ -1,4 +1,4 @@
-"""The PyTorch Runner: four verbs over weft.nn, cached, for Transformers and recurrent models alike.
+"""The PyTorch Runner: its verbs over weft.nn, cached, for Transformers and recurrent models alike.
 
 Rows of one source share all its keys and values: they are queries of one product, and reordering beams never
 touches them.
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weft.errors import UsageError
 from weft.nn.cache import Columns, Past, padded
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
@@ -35,52 +36,124 @@ class TorchRunner:
         self._copies = 1
         self._state: State | None = None
         self._past = Past(0, 0, 1)
+        self._hidden = self._prompt_hidden = torch.empty(0, 0, model.config.width)
+        self._watched = ""
+        """Name of the attention that `attention` tells of; none if nobody asks."""
+        self._seen = np.empty((0, 0, 0, 0), np.float32)
 
     @torch.inference_mode()
-    def encode(self, source: Sequence[Sequence[int]]) -> Memory:
+    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Memory:
         ids, lengths = padded(source, self.model.config.special.pad)
-        return self.model.encode(ids, lengths)
+        return self.model.encode(ids, lengths, trace)
 
     @torch.inference_mode()
-    def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None) -> None:
+    def start(self, memory: Memory, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
         self._memory, self._copies = memory, copies
+        self._watched = self._last_attention() if watch else ""
         if isinstance(memory, RecurrentMemory):
             self._memory = memory.rows(torch.arange(len(memory.outputs)).repeat_interleave(copies))
             self._state = self.model.decoder.first_state(self._memory)
+            self._prompt_hidden = torch.empty(len(memory.outputs), 0, self.model.config.width)
             return
         sources = len(memory.keys_values[0][0]) if memory is not None else len(prefix or ())
+        self._prompt_hidden = torch.empty(sources, 0, self.model.config.width)
         self._past = Past(self.model.config.decoder.layers, sources, copies)
         if prefix is not None and any(prefix):
-            self._read(prefix)
+            self._read(prefix, trace)
 
-    def _read(self, prefix: Sequence[Sequence[int]]) -> None:
+    def _read(self, prefix: Sequence[Sequence[int]], trace: Trace | None) -> None:
         """Fill the caches with ragged prompts, padded on the left so that all rows step together."""
         longest, pad = max(map(len, prefix)), self.model.config.special.pad
         ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in prefix], dtype=torch.int64)
-        self._advance(ids, self._past.read(longest, torch.tensor([longest - len(row) for row in prefix])))
+        columns = self._past.read(longest, torch.tensor([longest - len(row) for row in prefix]))
+        self._prompt_hidden = self._advance(ids, columns, trace)
+        if trace is not None:  # attention runs over whole buffers
+            trace.arrays |= {name: array[..., :longest] for name, array in trace.arrays.items() if name.endswith("weights")}
 
     @torch.inference_mode()
-    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
+             ) -> np.ndarray | Best:
         ids = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))
+        found = self._wanted(trace)
         if isinstance(self._memory, RecurrentMemory):
-            x = self.model.embed(self.model.target_embedding, ids[:, None])
-            hidden, self._state = self.model.decoder(x, self._memory, self._state)
+            x = self.model.embed(self.model.target_embedding, ids.view(len(ids), -1))
+            hidden, self._state = self.model.decoder(x, self._memory, self._state, found)
+        elif ids.dim() == 2 and ids.shape[1] > 1:
+            hidden = self._advance_by(ids)
         else:
-            hidden = self._advance(ids.view(-1, self._copies), self._past.step())
-        hidden = hidden.reshape(len(ids), -1)
+            hidden = self._advance(ids.view(-1, self._copies), self._past.step(), found)
+        self._hidden = hidden = hidden.reshape(ids.numel(), -1)
         logits = self.model.head(hidden)
+        if found is not None:
+            self._tell(found, trace, logits)
         if best is None:
             return logits.float().numpy()
         if len(banned):
             logits.index_fill_(1, torch.as_tensor(list(banned)), -torch.inf)
         return _best(logits, best)
 
-    def _advance(self, ids: Tensor, columns: Columns) -> Tensor:
+    def _wanted(self, trace: Trace | None) -> Trace | None:
+        """What to collect of a step: for the caller's trace, and for `attention`."""
+        if not self._watched:
+            return trace
+        return Trace(*(trace.patterns if trace is not None else ()), self._watched)
+
+    def _tell(self, found: Trace, trace: Trace | None, logits: Tensor) -> None:
+        if self._watched:
+            self._seen = found[self._watched]
+        if trace is not None:
+            trace.arrays |= {name: array for name, array in found.arrays.items() if trace.wants(name)}
+            self._split_rows(trace)
+            trace.add("logits", logits[:, None])
+
+    def _split_rows(self, trace: Trace) -> None:
+        """A step's arrays of N sources with W rows each -> [N * W, ...], T = 1; self-attention over each row's own history."""
+        if isinstance(self._memory, RecurrentMemory):
+            return
+        columns = self._past.own_columns().numpy()[:, :, None]
+        for name, array in trace.arrays.items():
+            if name.endswith("weights"):
+                array = array.swapaxes(1, 2)  # [N, W, H, S]
+                if "self_attention" in name:  # one row's own columns are the first
+                    array = array[..., : columns.shape[-1]] if self._copies == 1 else np.take_along_axis(array, columns, 3)
+                trace.arrays[name] = array.reshape(-1, array.shape[2], 1, array.shape[3])
+            else:
+                trace.arrays[name] = array.reshape(-1, 1, array.shape[-1])
+
+    def _advance_by(self, ids: Tensor) -> Tensor:
+        """Feed T tokens of each row at once, [N, T]; returns hidden [N, T, D]."""
+        if self._angles_change:
+            return torch.cat([self._advance(column, self._past.step()) for column in ids.split(1, 1)], 1)
+        return self._advance(ids, self._past.step(ids.shape[1]))
+
+    @property
+    def _angles_change(self) -> bool:
+        """Whether rotary angles depend on how long the text is, so that each token must be read at its own length."""
+        stack = self.model.config.decoder
+        return isinstance(stack, c.TransformerStack) and any(
+            isinstance(position, c.Rotary) and isinstance(position.scaling, c.DynamicScaling)
+            for position in (stack.position, stack.local_position))
+
+    def _advance(self, ids: Tensor, columns: Columns, trace: Trace | None = None) -> Tensor:
         """Feed ids [N, T] at `columns`; returns hidden [N, T, D]."""
         x = self.model.embed(self.model.target_embedding, ids)
         cross = (self._memory.keys_values, self._memory.mask) if self._memory else (None, None)
-        return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns,
+        return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns, trace=trace,
                                   project=self.model.embedding_projection)
+
+    def attention(self) -> np.ndarray:
+        assert self._watched, "start was not told to watch"
+        return self._seen.mean(1).reshape(-1, self._seen.shape[-1])  # of [N, H, W, S]
+
+    def _last_attention(self) -> str:
+        """Name of the cross-attention weights nearest the output (weft.spec.trace)."""
+        decoder = self.model.config.decoder
+        if self._memory is None or isinstance(getattr(decoder, "bridge", None), c.SingleVector):
+            raise UsageError("this model's decoder has no attention to a source, which a coverage penalty goes by; leave out "
+                             "coverage_penalty")
+        recurrent = isinstance(decoder, c.RecurrentStack)
+        return "decoder.attention.weights" if recurrent else f"decoder.blocks.{decoder.layers - 1}.cross_attention.weights"
 
     @torch.inference_mode()
     def gather(self, rows: np.ndarray) -> None:
@@ -93,6 +166,15 @@ class TorchRunner:
         moved = self._past.gather(sources, (index % self._copies).view(-1, self._copies))
         if self._memory is not None and moved:
             self._memory = self._memory.rows(sources)
+
+    def drop(self, count: int) -> None:
+        if isinstance(self._memory, RecurrentMemory):
+            raise UsageError("a recurrent decoder cannot take back what it has read, so it does not guess ahead; leave out "
+                             "lookup or draft")
+        self._past.drop(count)
+
+    def hidden(self, prompt: bool = False) -> np.ndarray:
+        return (self._prompt_hidden if prompt else self._hidden).float().numpy()
 
     @torch.inference_mode()
     def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]],

@@ -18,6 +18,8 @@ VERBS = {
     "import": "make a bundle of a Hugging Face checkpoint",
     "export": "make a Hugging Face checkpoint of a bundle",
     "show": "show a model's architecture",
+    "explain": "show how a model comes to its output, step by step",
+    "doctor": "prove on a model that batches, padding, caches and searches hold",
 }
 
 _HELP = """usage: weft VERB [options]

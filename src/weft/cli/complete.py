@@ -7,6 +7,7 @@ import sys
 
 from weft.cli.flags import Parser, add_flags, given
 from weft.cli.lines import batches, tell
+from weft.cli.settings import HELP, print_settings
 from weft.model import Model, Result, load
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import TokenEvent
@@ -35,13 +36,17 @@ def run(argv: list[str]) -> int:
                         help="a prompt that leaves no room in the window: refuse, or cut its beginning (left)")
     parser.add_argument("--batch-lines", type=int, default=16, metavar="N", help="most lines completed together (default: 16)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
+    parser.add_argument("--explain-settings", action="store_true", help=HELP)
     add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
     arguments = parser.parse_args(argv)
     model = load(arguments.model, precision=arguments.precision)
     model.require("complete")
     options = given(arguments, GenerationOptions)
     chosen = model.options(**options)
-    if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not arguments.json:
+    if arguments.explain_settings:
+        print_settings(model, chosen, options)
+    if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not chosen.needs_whole \
+            and not arguments.json:
         _stream(model, arguments.text[0], arguments.echo, arguments.truncate, options)
         return 0
     number = 0

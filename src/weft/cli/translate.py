@@ -6,6 +6,7 @@ import sys
 
 from weft.cli.flags import Parser, add_flags, given
 from weft.cli.lines import batches, one_line, progress, tell
+from weft.cli.settings import HELP, print_settings
 from weft.model import Result, load
 from weft.spec.decoding import GenerationOptions
 
@@ -31,12 +32,15 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--too-long", choices=("split", "refuse"), default="split",
                         help="a text beyond the model's window: split at sentence ends with a notice, or refuse")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
+    parser.add_argument("--explain-settings", action="store_true", help=HELP)
     add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
     arguments = parser.parse_args(argv)
     model = load(arguments.model, precision=arguments.precision)
     model.require("translate")
     options = given(arguments, GenerationOptions)
     chosen = model.options(**options)  # refuse what cannot be before the first line is read
+    if arguments.explain_settings:
+        print_settings(model, chosen, options)
     with progress("translating", bool(arguments.text)) as bar:
         number = 0
         for lines in batches(arguments.text, arguments.batch_lines):

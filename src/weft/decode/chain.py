@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from weft.decode.processors import Processor, processors_for
 from weft.decode.rows import Rows
+from weft.decode.softmax import log_softmax
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
+
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
 
 
 class Chain:
     """Rules, which every search follows, and shapes, which only sampling does."""
 
-    def __init__(self, options: GenerationOptions, others: Mapping[str, Processor] | None = None) -> None:
+    def __init__(self, options: GenerationOptions, others: Mapping[str, Processor] | None = None,
+                 recorder: Recorder | None = None) -> None:
         """others: rules besides those of the options, such as a grammar, after them."""
+        self.recorder = recorder
         made = processors_for(options)
         self.rules = {name: processor for name, processor in made.items() if not processor.shapes} | dict(others or {})
         self.shapes = {name: processor for name, processor in made.items() if processor.shapes}
@@ -29,39 +37,42 @@ class Chain:
 
     def log_probs(self, logits: np.ndarray, rows: Rows, banned: Sequence[int] = ()) -> np.ndarray:
         """logits [R, V] -> float32 [R, V]: what hypotheses are scored by. -inf where a rule forbids a token."""
-        return self.ruled(log_softmax(logits).astype(np.float32), rows, banned) if self.raw else \
-            log_softmax(self.ruled(logits, rows, banned)).astype(np.float32)
+        return self.ruled(log_softmax(logits), rows, banned) if self.raw else log_softmax(self.ruled(logits, rows, banned))
 
     def ruled(self, logits: np.ndarray, rows: Rows, banned: Sequence[int] = ()) -> np.ndarray:
         """Logits after bans and rules, float32 [R, V]."""
         logits = logits.astype(np.float32, copy=True)
         logits[:, list(banned)] = -np.inf
-        return self._through(self.rules.values(), logits, rows)
+        return self._through(self.rules, logits, rows)
 
     def shaped(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         """What is drawn from, of logits after rules."""
-        return self._through(self.shapes.values(), logits, rows)
+        return self._through(self.shapes, logits, rows)
 
-    def _through(self, processors: Iterable[Processor], logits: np.ndarray, rows: Rows) -> np.ndarray:
-        for processor in processors:
+    def _through(self, processors: Mapping[str, Processor], logits: np.ndarray, rows: Rows) -> np.ndarray:
+        for name, processor in processors.items():
             logits = processor(logits, rows)
+            if self.recorder is not None:
+                self.recorder.processed(name, logits)
         return logits
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 [rows, vocabulary]; a row of nothing but -inf stays as it is."""
-    highest = logits.max(axis=1, keepdims=True)
-    shifted = logits.astype(np.float64) - np.where(np.isfinite(highest), highest, 0.0)
-    with np.errstate(divide="ignore"):
-        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def best_of(log_probs: np.ndarray, k: int) -> Best:
     """The k likeliest of each row of log_probs [R, V], ties to the lowest id."""
     k = min(k, log_probs.shape[1])
-    smallest = np.partition(log_probs, -k, axis=1)[:, -k]
-    tokens = np.empty((len(log_probs), k), np.int64)
-    for row, least in enumerate(smallest):
-        ids = np.flatnonzero(log_probs[row] >= least)
-        tokens[row] = ids[np.argsort(-log_probs[row, ids], kind="stable")[:k]]
-    return Best(tokens, np.take_along_axis(log_probs, tokens, 1).astype(np.float32))
+    least = np.partition(log_probs, -k, axis=1)[:, -k, None]
+    rows, ids = np.nonzero(log_probs >= least)
+    if len(ids) == k * len(log_probs):
+        tokens = ids.reshape(-1, k)
+    else:  # some tie with the k-th: the lowest ids of those
+        starts = np.searchsorted(rows, np.arange(len(log_probs) + 1))
+        tokens = np.stack([_likeliest(log_probs[row], ids[start:end], k)
+                           for row, (start, end) in enumerate(itertools.pairwise(starts))])
+    values = np.take_along_axis(log_probs, tokens, 1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return Best(np.take_along_axis(tokens, order, 1), np.take_along_axis(values, order, 1))
+
+
+def _likeliest(log_probs: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
+    """The k of rising `ids` with the largest log_probs, rising; the lowest of equals."""
+    return np.sort(ids[np.argsort(-log_probs[ids], kind="stable")[:k]])

@@ -5,15 +5,22 @@ It knows no strategy's rules and no backend's insides. Streaming is the primitiv
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from weft.decode.ahead import Ahead
 from weft.decode.chain import Chain
+from weft.decode.constraints import check
+from weft.decode.guess import Draft, Lookup
 from weft.decode.processors import Processor
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.strategies import choose
-from weft.decode.strategies.strategy import Batch, Stops
+from weft.decode.strategies.strategy import Batch, Stops, Strategy
 from weft.errors import UsageError, WindowError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis
@@ -25,36 +32,63 @@ Ids = Sequence[int]
 def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
              prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
              streams: Sequence[int] | None = None, limits: Sequence[int] | None = None, steps: bool = True,
-             stops: Stops | None = None, rules: Mapping[str, Processor] | None = None) -> Iterator[GenerationEvent]:
+             stops: Stops | None = None, rules: Mapping[str, Processor] | None = None, draft: Runner | None = None,
+             recorder: Recorder | None = None, strategy: type[Strategy] | None = None) -> Iterator[GenerationEvent]:
     """Decode a batch; requests are numbered as they stand in `sources` (or `prompts`, for a decoder-only model).
 
     seeds: one per request, instead of options.seed for all. streams: the number of each request among those of its
     seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
     of options.max_new_tokens or the default that it names; 0 gives an empty hypothesis. steps: whether beam search
-    yields StepEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides those of the
-    options, by name. Raises UsageError and WindowError at the first event.
+    yields StepEvents and TokenEvents. stops: what ends a text besides its end-of-sequence. rules: processors besides
+    those of the options, by name. draft: a smaller model of the same ids, which guesses ahead; with one, or options.lookup,
+    requests are decoded one after the other. recorder: is told of every step. strategy: instead of the one that the options
+    ask for. Of several draws (options.n, best_of) only the FinishedEvent of each input comes.
+    Raises UsageError and WindowError at the first event.
     """
     inputs = _inputs(sources, prompts, seeds, streams, limits)
     _check_ids(runner, options)
-    requests = [Request(index, _limit(runner, options, len(item), sources is None, limits, index),
+    _check_draft(draft, options)
+    draws = options.best_of or options.n
+    requests = [Request(index * draws + draw, limit_of(runner, options, len(item), sources is None, limits, index),
                         options.seed if seeds is None else seeds[index],
                         streams[index] if streams is not None else index if seeds is None else 0,
                         source=() if sources is None else item,
-                        prompt=item if sources is None else (runner.start_token,))
-                for index, item in enumerate(inputs)]
-    for request in requests:
+                        prompt=item if sources is None else (runner.start_token,), draw=draw)
+                for index, item in enumerate(inputs) for draw in range(draws)]
+    if recorder is not None:
+        runner = recorder.watch(runner, requests)
+    batch = Batch(options, runner, requests, Chain(options, rules, recorder), stops, recorder=recorder)
+    events = _all(batch, draft, steps, strategy)
+    yield from events if draws == 1 else _best_draws(events, draws, options.n)
+
+
+def _all(batch: Batch, draft: Runner | None, steps: bool, strategy: type[Strategy] | None) -> Iterator[GenerationEvent]:
+    """Events of requests that are decoded together, or one after the other where guesses run ahead."""
+    for request in batch.requests:
         if request.limit == 0:
             yield FinishedEvent(request.index, (Hypothesis((), (), 0.0, "limit"),))
-    requests = [request for request in requests if request.limit > 0]
-    if not requests:
+    batch = replace(batch, requests=[request for request in batch.requests if request.limit > 0])
+    if not batch.requests:
         return
-    batch = Batch(options, runner, requests, Chain(options, rules), stops)
-    strategy = choose(batch)
-    strategy.reports_steps = steps
-    chosen = [inputs[request.index] for request in requests]
-    tokens = _start(runner, chosen, strategy.rows, prompted=sources is None)
-    for step in range(max(request.limit for request in requests)):
-        outcome = strategy.advance(step, runner.step(tokens, strategy.best, batch.banned(step)))
+    check(batch.options, batch.ends, batch.requests)
+    if draft is None and not batch.options.lookup:
+        yield from _decode(batch, steps, strategy)
+        return
+    for request in batch.requests:
+        one = replace(batch, requests=[request])
+        guesser = Lookup(request, batch.options.lookup) if draft is None else Draft(replace(one, runner=draft))
+        ahead = Ahead(batch.runner, guesser, request)
+        yield from _decode(replace(one, runner=ahead, ahead=ahead), steps)
+
+
+def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -> Iterator[GenerationEvent]:
+    runner, chooser = batch.runner, choose(batch) if strategy is None else strategy(batch)
+    chooser.reports_steps = steps
+    tokens = _start(runner, batch.requests, chooser)
+    for step in itertools.count():
+        outcome = chooser.advance(step, runner.step(tokens, chooser.best, batch.banned(step)))
+        if batch.recorder is not None:
+            batch.recorder.decided(outcome)
         yield from outcome.events
         if not len(outcome.tokens):
             return
@@ -63,13 +97,22 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
         tokens = outcome.tokens
 
 
-def generate_batch(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
-                   prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
-                   streams: Sequence[int] | None = None, limits: Sequence[int] | None = None,
-                   stops: Stops | None = None, rules: Mapping[str, Processor] | None = None) -> list[tuple[Hypothesis, ...]]:
-    """The hypotheses of every request, best first, in the order of the inputs."""
-    events = generate(runner, sources, options, prompts=prompts, seeds=seeds, streams=streams, limits=limits, steps=False,
-                      stops=stops, rules=rules)
+def _best_draws(events: Iterator[GenerationEvent], draws: int, kept: int) -> Iterator[GenerationEvent]:
+    """Of each input's draws the `kept` best, once all have ended; nothing of those on their way."""
+    found: dict[int, list[Hypothesis]] = {}
+    for event in events:
+        if isinstance(event, FinishedEvent):
+            own = found.setdefault(event.request // draws, [])
+            own += event.hypotheses
+            if len(own) == draws:
+                own.sort(key=lambda hypothesis: -hypothesis.score)
+                yield FinishedEvent(event.request // draws, tuple(own[:kept]))
+
+
+def generate_batch(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, **given: Any
+                   ) -> list[tuple[Hypothesis, ...]]:
+    """The hypotheses of every request, best first, in the order of the inputs. given: what else `generate` takes."""
+    events = generate(runner, sources, options, steps=False, **given)
     found = {event.request: event.hypotheses for event in events if isinstance(event, FinishedEvent)}
     return [found[index] for index in sorted(found)]
 
@@ -104,19 +147,34 @@ def _check_ids(runner: Runner, options: GenerationOptions) -> None:
                          f"generate but the end")
 
 
-def _start(runner: Runner, inputs: Sequence[Ids], rows: int, prompted: bool) -> np.ndarray:
-    """Hand the batch to the runner; returns the first token of every row."""
-    if not prompted:
-        runner.start(runner.encode(inputs), rows)
-        return np.full(len(inputs) * rows, runner.start_token, dtype=np.int64)
-    runner.start(None, rows, [list(prompt[:-1]) for prompt in inputs])
-    return np.repeat(np.array([prompt[-1] for prompt in inputs], dtype=np.int64), rows)
+def _check_draft(draft: Runner | None, options: GenerationOptions) -> None:
+    for name in ("lookup", "beams", "penalty_alpha"):
+        value = getattr(options, name)
+        if draft is not None and value > (name == "beams"):
+            way = "guess ahead by one of the two" if name == "lookup" else "a draft goes with greedy search and sampling"
+            raise UsageError(f"draft and {name}={value} contradict each other; {way}")
 
 
-def _limit(runner: Runner, options: GenerationOptions, length: int, prompted: bool, limits: Sequence[int] | None,
-           index: int) -> int:
+def _start(runner: Runner, requests: Sequence[Request], strategy: Strategy) -> np.ndarray:
+    """Hand the batch to the runner, an input of many draws once; returns the first token of every row."""
+    _, first, copies = np.unique([request.index - request.draw for request in requests], return_index=True,
+                                 return_inverse=True)
+    inputs, rows = [requests[place] for place in first], strategy.rows
+    watch: dict[str, Any] = {"watch": True} if strategy.watches else {}  # runners without attention need not know it
+    if len(inputs[0].source):
+        runner.start(runner.encode([request.source for request in inputs]), rows, **watch)
+    else:
+        runner.start(None, rows, [list(request.prompt[:-1]) for request in inputs], **watch)
+    if len(inputs) < len(requests):
+        runner.gather(copies)
+    return np.repeat(np.array([request.prompt[-1] for request in requests], dtype=np.int64), rows)
+
+
+def limit_of(runner: Runner, options: GenerationOptions, length: int, prompted: bool, limits: Sequence[int] | None = None,
+             index: int = 0) -> int:
     """Most new tokens of one request: what is asked for, within the window."""
     room = runner.max_target - (length - 1 if prompted else 0)
+    room -= options.penalty_alpha > 0  # contrastive search reads its last token too
     asked = options.max_new_tokens if limits is None else limits[index]
     if asked is not None and asked < 0:
         raise UsageError(f"request {index}: its limit is {asked} new tokens; it must be 0 or more")

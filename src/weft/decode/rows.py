@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -12,7 +13,8 @@ Ids = Sequence[int]
 
 @dataclass(frozen=True)
 class Request:
-    """One input of a batch. limit: most new tokens (1 or more). Its random stream is (seed, stream).
+    """One input of a batch, or one of several draws of it. limit: most new tokens (1 or more). Its random stream is (seed,
+    stream, draw), and `index` is its own.
 
     source: what the encoder read, or nothing. prompt: what the decoder begins with, its start token or a prompt.
     """
@@ -23,6 +25,17 @@ class Request:
     stream: int = 0
     source: Ids = ()
     prompt: Ids = ()
+    draw: int = 0
+
+    @cached_property
+    def prompt_ids(self) -> np.ndarray:
+        """int64 [P]."""
+        return np.asarray(self.prompt, np.int64)
+
+    @cached_property
+    def input_ids(self) -> np.ndarray:
+        """int64: what the caller gave, a source or a prompt."""
+        return np.asarray(self.source if len(self.source) else self.prompt, np.int64)
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,27 @@ class Rows:
 
     def history(self, row: int) -> np.ndarray:
         """int64: the prompt of a row and what was generated."""
-        return np.concatenate((np.asarray(self.requests[row].prompt, np.int64), self.tokens[row]))
+        return np.concatenate((self.requests[row].prompt_ids, self.tokens[row]))
+
+    @cached_property
+    def histories(self) -> np.ndarray:
+        """int64 [R, P + N]: `history` of every row; short prompts stand on the right, after -1s."""
+        return np.concatenate((_aligned([request.prompt_ids for request in self.requests]), self.tokens), 1)
+
+    @cached_property
+    def inputs(self) -> np.ndarray:
+        """int64 [R, S]: `input_ids` of every row's request; short ones stand on the right, after -1s."""
+        return _aligned([request.input_ids for request in self.requests])
 
     def remaining(self, row: int) -> int:
         """Tokens that may still come, this one included."""
         return self.requests[row].limit - self.step
+
+
+def _aligned(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Ragged ids -> int64 [rows, longest], short rows after -1s, so that the ends of all stand in the last column."""
+    longest = max(map(len, rows), default=0)
+    out = np.full((len(rows), longest), -1, np.int64)
+    for row, ids in enumerate(rows):
+        out[row, longest - len(ids):] = ids
+    return out

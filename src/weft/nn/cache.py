@@ -58,6 +58,10 @@ class KeyValueCache:
             new[:, :, : self.length] = old[:, :, : self.length]
         return new
 
+    def drop(self, columns: int) -> None:
+        """Forget the last ones. What they held stays in the buffer, masked like its unused end."""
+        self.length -= columns
+
     def select(self, sources: Tensor) -> None:
         """Keep these sources only, in this order."""
         if self._keys is not None and self._values is not None:
@@ -107,13 +111,27 @@ class Past:
         visible = None if self.offsets is None else (keys >= self.offsets[:, None])[:, None, None]
         return Columns(torch.arange(length), keys, visible, self.offsets)
 
-    def step(self) -> Columns:
-        """Make room for one more column of every row."""
-        own = torch.arange(self.rows).expand(len(self.history), -1)
-        self.history = torch.cat((self.history, own[:, :, None]), 2)
+    def step(self, count: int = 1) -> Columns:
+        """Make room for one more column of every row, or for `count` where there is one row a source."""
+        assert count == 1 or self.rows == 1
+        own = torch.arange(self.rows)[:, None].expand(len(self.history), -1, count)
+        self.history = torch.cat((self.history, own), 2)
         keys = self._key_positions()
-        now = torch.full((self.rows,), self.prompt + self.steps - 1)
+        end = self.prompt + self.steps
+        now = torch.arange(end - count, end) if self.rows == 1 else torch.full((self.rows,), end - 1)
         return Columns(now, keys, self._visible(keys), self.offsets)
+
+    def own_columns(self) -> Tensor:
+        """int64 [N, W, T]: which column holds each position of each row's history, prompts padded on the left."""
+        sources = len(self.history)
+        prompt = torch.arange(self.prompt).expand(sources, self.rows, -1)
+        return torch.cat((prompt, self.prompt + torch.arange(self.steps) * self.rows + self.history), 2)
+
+    def drop(self, count: int) -> None:
+        """Forget the last `count` steps."""
+        self.history = self.history[:, :, : self.steps - count]
+        for cache in self.caches:
+            cache.drop(count * self.rows)
 
     def _key_positions(self) -> Tensor:
         """[S]: the prompt's columns are a position each, later ones W to a position."""

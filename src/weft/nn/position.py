@@ -32,7 +32,7 @@ def rotary_angles(config: c.Rotary, head_size: int, positions: Tensor, lengths: 
     """
     dimension = config.dimension or head_size
     if isinstance(config.scaling, c.DynamicScaling):
-        lengths = positions.amax(-1, keepdim=True) + 1 if lengths is None else lengths[:, None]
+        lengths = positions.amax(-1).view(-1, 1) + 1 if lengths is None else lengths[:, None]
         frequency = _dynamic_frequencies(config, config.scaling, dimension, lengths)
         positions = positions.expand(len(frequency), -1) if frequency.shape[0] > 1 else positions
         angle = positions.float()[..., None] * (frequency[:, None] if positions.dim() == 2 else frequency)

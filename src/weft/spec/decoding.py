@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from weft.errors import UsageError
@@ -62,8 +62,8 @@ class GenerationOptions:
                                             choices=get_args(EarlyStopping))
     beam_groups: int = _option(1, "groups that the beams are cut into, each kept unlike those before (Vijayakumar et al. 2016)",
                                Range(1, 64))
-    diversity: float = _option(0.0, "taken from a token's score for each earlier group that chose it", Range(0, 100),
-                               needs="beam_groups")
+    diversity: float = _option(0.0, "taken from a token's score for each hypothesis of earlier groups that chose it",
+                               Range(0, 100), needs="beam_groups")
     coverage_penalty: float = _option(0.0, "beta of the coverage penalty: beta * sum over the source of log(min(attention "
                                            "received, 1)) (Wu et al. 2016, equation 14)", Range(0, 10), needs="beams")
     forced_words: tuple[tuple[int, ...], ...] = _option(
@@ -116,17 +116,17 @@ class GenerationOptions:
     top_n_sigma: float = _option(0.0, "drop tokens whose logit is more than n standard deviations below the best; 0 is off "
                                       "(Tang et al. 2024)", Range(0, 100), needs="sample")
     seed: int = _option(0, "seed of the random draws", COUNT)
-    n: int = _option(1, "samples an input", Range(1, 128), needs="sample")
+    n: int = _option(1, "samples an input", Range(1, 256), needs="sample")
     best_of: int | None = _option(None, "samples drawn an input, of which the n with the best scores are kept; default: n",
-                                  Range(1, 128), needs="sample")
+                                  Range(1, 256), needs="sample")
 
     # ---- what is told besides
     logprobs: int = _option(0, "log-probabilities of this many of the likeliest tokens at every step", Range(0, 100))
     prompt_logprobs: bool = _option(False, "log-probabilities of the tokens of a prompt too (decoder-only)")
 
     # ---- other ways to the same, or to a better choice
-    lookup: int = _option(0, "guess ahead by looking up the last tokens in the input: most tokens a guess; 0 is off; the "
-                             "result is the same, sooner (Saxena 2023)", Range(0, 64))
+    lookup: int = _option(0, "guess ahead by looking up the last tokens in the input: most tokens a guess; 0 is off; one "
+                             "input at a time; the result is the same, sooner (Saxena 2023)", Range(0, 64))
     draft_tokens: int = _option(4, "tokens that a draft model guesses ahead, where one is given (Leviathan et al. 2023)",
                                 Range(1, 64))
     mbr: int = _option(0, "choose the candidate most like this many others, n-best or samples; 0 is off (Eikema and Aziz 2020)",
@@ -144,6 +144,19 @@ class GenerationOptions:
             _check_value(option.name, getattr(self, option.name), option)
         for problem in self._contradictions():
             raise UsageError(problem)
+
+    @property
+    def candidates(self) -> GenerationOptions:
+        """What brings the candidates that minimum Bayes risk chooses among: these options without it."""
+        if not self.mbr:
+            return self
+        return replace(self, mbr=0, mbr_utility="chrf", n=self.mbr if self.sample else 1,
+                       n_best=1 if self.sample else self.mbr)
+
+    @property
+    def needs_whole(self) -> str:
+        """The option that chooses among whole answers, so that nothing can be streamed; empty if there is none."""
+        return next((name for name in ("mbr", "best_of", "n") if (getattr(self, name) or 0) > 1), "")
 
     @property
     def draws(self) -> bool:
@@ -171,8 +184,8 @@ class GenerationOptions:
             yield f"{guides[0]} and {guides[1]} contradict each other; an output follows one of them"
         if self.best_of is not None and self.best_of < self.n:
             yield f"best_of is {self.best_of}, fewer than the n = {self.n} samples to keep; draw at least as many"
-        if self.mbr == 1:
-            yield "mbr is 1; a candidate needs others to be like: 2 or more, or 0 (off)"
+        if self.mbr:
+            yield from self._mbr_problems()
 
     def _search_problems(self) -> Iterator[str]:
         if self.beams % self.beam_groups:
@@ -185,6 +198,18 @@ class GenerationOptions:
         if self.lookup and (self.beams > 1 or self.penalty_alpha):
             other = "penalty_alpha" if self.penalty_alpha else f"beams={self.beams}"
             yield f"lookup={self.lookup} and {other} contradict each other; guessing ahead goes with greedy search and sampling"
+
+    def _mbr_problems(self) -> Iterator[str]:
+        kept = "n" if self.sample else "n_best"
+        if self.mbr == 1:
+            yield "mbr is 1; a candidate needs others to be like: 2 or more, or 0 (off)"
+        if not self.sample and self.beams < self.mbr:
+            yield f"mbr={self.mbr} wants as many candidates, but there are {self.beams} beams; add sample=True (--sample) or " \
+                  f"ask for {self.mbr} beams or more"
+        if getattr(self, kept) > self.mbr:
+            yield f"{kept} is {getattr(self, kept)}, more than the mbr={self.mbr} candidates; ask for at least as many"
+        if self.best_of is not None:
+            yield f"best_of={self.best_of} and mbr={self.mbr} contradict each other; mbr says how many samples are drawn"
 
     def _is_set(self, name: str) -> bool:
         value = getattr(self, name)
@@ -205,7 +230,7 @@ def _check_value(name: str, value: Any, option: Any) -> None:
     if value is None and option.default is None:
         return
     if isinstance(option.default, tuple):
-        _check_rows(name, value)
+        _check_rows(name, value, metadata)
         return
     choices = metadata.get("choices")
     if choices:
@@ -221,15 +246,33 @@ def _check_value(name: str, value: Any, option: Any) -> None:
         raise UsageError(f"{name} is {value}; it must be {within}{way_out}")
 
 
-def _check_rows(name: str, value: Any) -> None:
+def _check_rows(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     if not isinstance(value, tuple):
         raise UsageError(f"{name} is {value!r:.60}; it must be a list")
     if any(item in ("", ()) for item in value):
         raise UsageError(f"{name} holds an empty {'text' if '' in value else 'row'}; leave it out")
-    if name == "logit_bias":
-        for item in value:
-            if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], int)) or math.isnan(item[1]):
-                raise UsageError(f"logit_bias holds {item!r:.60}; it takes pairs of a token id and a number")
+    fits, kind = _ITEMS.get("words" if metadata.get("words") else name, (_is_id, "token ids"))
+    for item in value:
+        if not fits(item):
+            raise UsageError(f"{name} holds {item!r:.60}; it takes {kind}")
+
+
+def _is_id(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool)
+
+
+def _is_word(item: Any) -> bool:
+    return isinstance(item, tuple) and all(map(_is_id, item))
+
+
+def _is_bias(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and _is_id(item[0]) and isinstance(item[1], int | float) \
+        and item[1] < math.inf
+
+
+_ITEMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "words": (_is_word, "rows of token ids"), "logit_bias": (_is_bias, "pairs of a token id and a number below infinity"),
+    "stop": (lambda item: isinstance(item, str), "texts"), "order": (lambda item: isinstance(item, str), "names")}
 
 
 def _either(choices: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Reason = Literal["end", "stop", "limit"]
+Reason = Literal["end", "stop", "limit", "unmet"]
 Top = tuple[tuple[int, float], ...]
 """(token id, log-probability) of the likeliest tokens of a step, best first."""
 
@@ -17,7 +17,8 @@ class Hypothesis:
     tokens: generated ids, end-of-sequence included if it was reached.
     log_probs: log-probability of each token, same length.
     score: length-penalised sum (semantics 5 in docs/decoding.md).
-    reason: ended by end-of-sequence (end), by a stop string (stop), or at the limit of new tokens (limit).
+    reason: ended by end-of-sequence (end), by a stop string (stop), or at the limit of new tokens (limit); or it
+    does not hold all its forced words, because no hypothesis that does was found (unmet).
     tops: what else was likely at each step, if asked for.
     """
 
@@ -35,7 +36,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One request grew by one token (greedy and sampling only: a beam may still change its mind).
+    """One request grew by one token, for good. With beams it comes once every hypothesis that may still win shares it.
 
     token: its id; -1 for text alone, held back until the end because it might have been half a character.
     """

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from weft.spec.trace import Trace
+
 
 @dataclass(frozen=True)
 class Best:
@@ -22,9 +24,10 @@ class Best:
 
 
 class Runner(Protocol):
-    """A backend as decoding sees it: four verbs. State is the runner's own and opaque.
+    """A backend as decoding sees it: four verbs, and three that some ways of decoding need. State is its own and opaque.
 
-    One runner decodes one batch at a time; `start` forgets the batch before.
+    One runner decodes one batch at a time; `start` forgets the batch before. A shallow copy shares the weights and has state of
+    its own from its `start` on. A `trace` collects inspection points (weft.spec.trace) of one call.
     """
 
     eos: int | None
@@ -33,25 +36,57 @@ class Runner(Protocol):
     max_target: int
     """Most positions the decoder can hold, start token included."""
 
-    def encode(self, source: Sequence[Sequence[int]]) -> Any:
+    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Any:
         """Run the encoder over ragged token ids. Returns an opaque memory with one entry per source."""
         ...
 
-    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None) -> None:
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
         """Begin decoding `copies` rows per source: rows 0..copies-1 belong to source 0, and so on.
 
         A decoder-only model gets `memory=None` and ragged `prefix` (its prompts, without their last token).
+        watch: keep the cross-attention of each step for `attention`; only given where it is asked for. Raises UsageError
+        if the model has none.
         """
         ...
 
-    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
+             ) -> np.ndarray | Best:
         """Feed one token id per row, int64 [rows].
 
         Returns logits float32 [rows, vocabulary], or with `best=k` the k likeliest as a `Best`
         (then `banned` ids are excluded before the softmax).
+
+        Where a source has one row, T tokens of each can be fed at once, int64 [rows, T]; the answer has rows * T rows.
         """
         ...
 
     def gather(self, rows: np.ndarray) -> None:
         """Make row i continue what row `rows[i]` held. int64 [new rows]; fewer rows than before drops some."""
+        ...
+
+    # ------------------------------------------------------------ for some ways of decoding
+
+    def drop(self, count: int) -> None:
+        """Forget the `count` tokens fed last, of every row (speculative decoding). Raises UsageError where it cannot."""
+        ...
+
+    def hidden(self, prompt: bool = False) -> np.ndarray:
+        """The decoder's last hidden states, before the head: of the tokens fed last, float32 [rows, D].
+
+        prompt: of what `start` read instead, float32 [sources, longest, D], padded on the left; [sources, 0, D] if nothing.
+        """
+        ...
+
+    def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]]) -> np.ndarray:
+        """Logits of given texts in one pass, float32 [B, T, vocabulary]; rows of `target` begin with the start token.
+
+        What stands past the end of a row means nothing.
+        """
+        ...
+
+    def attention(self) -> np.ndarray:
+        """What the last step looked at, float32 [rows, S]: the cross-attention of the decoder's last layer, averaged over
+        its heads; 0 past the end of a source. Only after `start` with watch.
+        """
         ...

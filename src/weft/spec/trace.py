@@ -12,6 +12,10 @@ Names of inspection points, the same in every backend (i counts layers from 0):
     decoder.blocks.{i}.hidden                      [B, T, D]
     decoder.hidden                                 [B, T, D] before the head
     decoder.attention.weights                      [B, 1, T, S] recurrent models
+    logits                                         [B, 1, V] steps of decoding: before any rule
+
+A runner's steps give the same names: B rows and T = 1, but self-attention [B, H, 1, T] over the T positions of each row's
+own history, prompts padded on the left.
 """
 
 from __future__ import annotations

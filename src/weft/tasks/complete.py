@@ -63,6 +63,28 @@ def prompt_ids(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> lis
     return ids
 
 
+def output_ids(tokenizer: Tokenizer, special: c.SpecialTokens, item: str | Sequence[int], end: bool) -> list[int]:
+    """A given output as ids; end: with an end-of-sequence, where it has none."""
+    ids = tokenizer.encode(item) if isinstance(item, str) else list(item)
+    return [*ids, special.eos] if end and ids[-1:] != [special.eos] else ids
+
+
+def given_ids(tokenizer: Tokenizer, special: c.SpecialTokens, prompt: str | Sequence[int],
+              completion: str | Sequence[int] | None, end: bool) -> tuple[list[int], list[int]]:
+    """(ids to read, ids to score) of a prompt and its completion, cut into tokens together where both are texts.
+
+    Without a completion the prompt is scored, all but its start token or first token.
+    """
+    read = prompt_ids(tokenizer, special, prompt) if isinstance(prompt, str) else list(prompt)
+    if completion is None:
+        size = max(1, len(special.prefix) if tuple(read[: len(special.prefix)]) == special.prefix else 1)
+        return read[:size], output_ids(tokenizer, special, read[size:], end)
+    if isinstance(prompt, str) and isinstance(completion, str):
+        whole = prompt_ids(tokenizer, special, prompt + completion)
+        completion = whole[len(read) :] if whole[: len(read)] == read else completion
+    return read, output_ids(tokenizer, special, completion, end)
+
+
 def fit(ids: Sequence[int], config: c.ModelConfig, new: int | None, truncate: Truncate, name: str = "the prompt") -> list[int]:
     """A prompt that leaves room for `new` tokens (None: one) in the window, cut at its beginning if `truncate` is "left".
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import ClassVar, Protocol
 
 import numpy as np
 
 from weft.decode.rows import Rows
-from weft.errors import UnknownNameError
+from weft.errors import UnknownNameError, UsageError
 from weft.spec.decoding import GenerationOptions
 
 
@@ -43,14 +43,22 @@ def processors() -> dict[str, type[Processor]]:
 def processors_for(options: GenerationOptions) -> dict[str, Processor]:
     """The processors that these options turn on, by name, in the order that they ask for."""
     known = processors()
+    _check_order(known, options.order)
     made = {name: known[name].from_options(options) for name in _in_order(list(known), options.order)}
     return {name: processor for name, processor in made.items() if processor is not None}
 
 
+def _check_order(known: Mapping[str, type[Processor]], wanted: Sequence[str]) -> None:
+    for place, name in enumerate(wanted):
+        if name not in known:
+            raise UnknownNameError("processor in order", name, known)
+        if name in wanted[:place]:
+            raise UsageError(f"order holds {name!r} twice; a processor runs once")
+        if place and known[wanted[place - 1]].shapes and not known[name].shapes:
+            raise UsageError(f"order puts {name} after {wanted[place - 1]}; what shapes the draw runs after all rules")
+
+
 def _in_order(names: list[str], wanted: Sequence[str]) -> list[str]:
     """names, where those in `wanted` take each other's places so as to come in its order."""
-    for name in wanted:
-        if name not in names:
-            raise UnknownNameError("processor in order", name, names)
     following = iter(wanted)
     return [next(following) if name in wanted else name for name in names]

@@ -1,6 +1,7 @@
 """Top-p, the nucleus: the smallest set of likeliest tokens whose probabilities reach p (Holtzman et al. 2019).
 
-The token that crosses p stays, and so does always one, as in Hugging Face's TopPLogitsWarper.
+The token that crosses p stays, and so does always one, as in Hugging Face's TopPLogitsWarper. All that tie with it stay
+too.
 """
 
 from __future__ import annotations
@@ -25,14 +26,19 @@ class TopP:
         return cls(options.top_p) if options.top_p < 1.0 else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        order = np.argsort(logits, axis=1, kind="stable")  # rising, as the reference has it
-        rising = np.take_along_axis(logits, order, 1).astype(np.float64)
-        probabilities = np.exp(rising - rising[:, -1:])
-        below = probabilities.cumsum(axis=1) <= (1.0 - self.p) * probabilities.sum(axis=1, keepdims=True)
-        below[:, -1] = False
-        removed = np.zeros_like(below)
-        np.put_along_axis(removed, order, below, 1)
-        return np.where(removed, np.float32(-np.inf), logits)
+        highest = logits.max(axis=1, keepdims=True)
+        weights = np.exp(logits - highest)
+        smallest = np.array([[self._smallest(*row)] for row in zip(logits, weights, highest[:, 0], strict=True)], np.float32)
+        return np.where(logits < smallest, np.float32(-np.inf), logits)
+
+    def _smallest(self, logits: np.ndarray, weights: np.ndarray, highest: np.float32) -> np.float32:
+        """The smallest logit [V] that stays. weights: float32 [V], exp(logits - highest)."""
+        total = weights.sum(dtype=np.float64)
+        spared = (1.0 - self.p) * total
+        likely = np.sort(logits[weights > spared / len(weights)])  # all others together weigh less than what goes
+        rising = np.exp((likely - highest).astype(np.float64))
+        removed = int((total - rising.sum() + rising.cumsum() <= spared).sum())
+        return likely[min(removed, len(likely) - 1)]
 
 
 PROCESSOR = TopP

@@ -7,6 +7,7 @@ import pkgutil
 from functools import cache
 
 from weft.decode.strategies.strategy import Batch, Strategy
+from weft.spec.decoding import GenerationOptions
 
 
 @cache
@@ -16,7 +17,12 @@ def strategies() -> dict[str, type[Strategy]]:
     return {name: module.STRATEGY for name, module in modules.items() if hasattr(module, "STRATEGY")}
 
 
+def name_of(options: GenerationOptions) -> str:
+    """The name of the strategy that these options ask for."""
+    (chosen,) = [name for name, strategy in strategies().items() if strategy.accepts(options)]
+    return chosen
+
+
 def choose(batch: Batch) -> Strategy:
     """The strategy that a batch's options ask for, ready for its first step."""
-    (chosen,) = [strategy for strategy in strategies().values() if strategy.accepts(batch.options)]
-    return chosen(batch)
+    return strategies()[name_of(batch.options)](batch)

@@ -1,43 +1,63 @@
-"""Beam search (semantics 3 to 8), all requests of a batch at once.
+"""Beam search: the W best beginnings of each request go on together, the best that ended wins (semantics 3 to 8).
 
-Arrays have one row a request: Q requests, W live hypotheses (beams), N tokens so far. The functions are pure; the
-class only keeps their results between steps.
+Arrays have one row a list: the list of live hypotheses of a request or, where its beams are cut into groups, of one of
+them. Q lists, W live hypotheses each, N tokens so far. The functions are pure; the class only keeps their results
+between steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 
 from weft.decode.chain import best_of
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Request, Rows
 from weft.decode.strategies.single import length_penalty
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
-from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, StepEvent
+from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, StepEvent, TokenEvent, Top
 from weft.spec.runner import Best
+
+UNSEEN = 1e-9
+"""Least attention that coverage counts with, so that a source token nobody looked at costs much, but not everything."""
 
 
 @dataclass(frozen=True)
 class Beams:
     """Live hypotheses, best first. scores float32 [Q, W]; tokens int64 and log_probs float32 [Q, W, N].
 
-    Sums are kept in float32, as in the reference, so that near ties fall alike.
+    Sums are kept in float32, as in the reference, so that near ties fall alike. notes: what else each hypothesis takes
+    along, [Q, W, ...] by name.
     """
 
     scores: np.ndarray
     tokens: np.ndarray
     log_probs: np.ndarray
+    notes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def requests(self, kept: np.ndarray) -> Beams:
-        return Beams(self.scores[kept], self.tokens[kept], self.log_probs[kept])
+    def lists(self, kept: np.ndarray | slice) -> Beams:
+        """These lists only."""
+        return Beams(self.scores[kept], self.tokens[kept], self.log_probs[kept],
+                     {name: note[kept] for name, note in self.notes.items()})
+
+    def pick(self, which: np.ndarray) -> Beams:
+        """Of each list these hypotheses, int64 [Q, any]."""
+        row = np.arange(len(which))[:, None]
+        return Beams(self.scores[row, which], self.tokens[row, which], self.log_probs[row, which],
+                     {name: note[row, which] for name, note in self.notes.items()})
+
+    @property
+    def length(self) -> int:
+        return self.tokens.shape[2]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The C best continuations of each request, best first; all [Q, C]."""
+    """The C best continuations of each list, best first; all [Q, C]."""
 
     scores: np.ndarray
     parents: np.ndarray
@@ -46,22 +66,22 @@ class Candidates:
     log_probs: np.ndarray
 
 
-def first_beams(requests: int, width: int) -> Beams:
-    """One empty hypothesis a request; the others cannot be chosen from."""
-    scores = np.full((requests, width), -np.inf, np.float32)
+def first_beams(lists: int, width: int) -> Beams:
+    """One empty hypothesis a list; the others cannot be chosen from."""
+    scores = np.full((lists, width), -np.inf, np.float32)
     scores[:, 0] = 0.0
-    return Beams(scores, np.empty((requests, width, 0), np.int64), np.empty((requests, width, 0), np.float32))
+    return Beams(scores, np.empty((lists, width, 0), np.int64), np.empty((lists, width, 0), np.float32))
 
 
 def best_candidates(beams: Beams, best: Best, count: int) -> Candidates:
     """best: [Q * W, k] -> (Q x W k) scored continuations -> the best `count`, ties to the lower beam, then token."""
-    requests, width = beams.scores.shape
-    tokens, log_probs = (part.reshape(requests, width, -1) for part in (best.tokens, best.log_probs))
-    scores = (beams.scores[:, :, None] + log_probs).reshape(requests, -1)
+    lists, width = beams.scores.shape
+    tokens, log_probs = (part.reshape(lists, width, -1) for part in (best.tokens, best.log_probs))
+    scores = (beams.scores[:, :, None] + log_probs).reshape(lists, -1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     take = np.take_along_axis
-    return Candidates(take(scores, order, 1), order // tokens.shape[2], take(tokens.reshape(requests, -1), order, 1),
-                      take(log_probs.reshape(requests, -1), order, 1))
+    return Candidates(take(scores, order, 1), order // tokens.shape[2], take(tokens.reshape(lists, -1), order, 1),
+                      take(log_probs.reshape(lists, -1), order, 1))
 
 
 def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple[Beams, np.ndarray]:
@@ -72,14 +92,17 @@ def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple
     parents, tokens, log_probs, scores = (
         take(part, order, 1) for part in (candidates.parents, candidates.tokens, candidates.log_probs,
                                           np.where(ended, np.float32(-np.inf), candidates.scores)))
-    grown = (np.concatenate((take(old, parents[:, :, None], 1), new[:, :, None]), 2)
-             for old, new in ((beams.tokens, tokens), (beams.log_probs, log_probs)))
-    return Beams(scores, *grown), parents
+    old = beams.pick(parents)
+    return Beams(scores, np.concatenate((old.tokens, tokens[:, :, None]), 2),
+                 np.concatenate((old.log_probs, log_probs[:, :, None]), 2), old.notes), parents
 
 
 def cannot_improve(best_live: float, length: int, limit: int, worst_finished: float, options: GenerationOptions
                    ) -> bool:
-    """Semantics 7. best_live: sum of log-probabilities of the best live hypothesis, `length` tokens long."""
+    """Semantics 7. best_live: sum of log-probabilities of the best live hypothesis, `length` tokens long.
+
+    A coverage penalty can only lower what a live hypothesis reaches, so it does not enter here.
+    """
     if options.early_stopping == "first":
         return True
     favours_long = options.length_penalty > 0
@@ -89,99 +112,186 @@ def cannot_improve(best_live: float, length: int, limit: int, worst_finished: fl
     return best_live / float(length_penalty(reach, options)) <= worst_finished
 
 
+def coverage_score(received: np.ndarray, beta: float) -> float:
+    """beta * sum over the source of log(min(attention received, 1)) (Wu et al. 2016, equation 14). received: [S], of each
+    source token over all steps; it is at most 0."""
+    return float(beta * np.log(np.clip(received.astype(np.float64), UNSEEN, 1.0)).sum())
+
+
+def shared_length(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with alike."""
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False)))
+
+
 class Beam:
-    """State between steps: live beams, finished hypotheses of each request, requests still open."""
+    """State between steps: live beams and finished hypotheses of each list, and whose they are."""
 
     reports_steps = True
 
     def __init__(self, batch: Batch) -> None:
         self.batch, self.options = batch, batch.options
-        self.rows = width = batch.options.beams
-        self.candidates = (1 + len(batch.ends)) * width
+        self.rows, self.groups = batch.options.beams, batch.options.beam_groups
+        self.width = self.rows // self.groups
+        self.candidates = (1 + len(batch.ends)) * self.width
         """Continuations looked at: W of them go on even if every other one ends."""
-        self.kept = min(self.candidates, batch.runner.vocabulary_size)
+        self.kept = min(max(self.candidates, batch.options.logprobs), batch.runner.vocabulary_size)
         self.best = None if batch.chain.needs_logits else self.kept
-        self.live = list(batch.requests)
-        self.beams = first_beams(len(self.live), width)
-        self.finished: dict[int, list[Hypothesis]] = {request.index: [] for request in self.live}
+        self.watches = batch.options.coverage_penalty > 0
+        self.live = [request for request in batch.requests for _ in range(self.groups)]
+        self.beams = first_beams(len(self.live), self.width)
+        self.finished: list[list[Hypothesis]] = [[] for _ in self.live]
+        self._told = dict.fromkeys((request.index for request in batch.requests), 0)
+        """Tokens of each request that TokenEvents have told of."""
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:
-        return options.beams > 1
+        return options.beams > 1 and options.beam_groups == 1 and not options.forced_words
 
-    def standing(self) -> Rows:
-        """Where the rows stand: W for each request."""
-        requests = [request for request in self.live for _ in range(self.rows)]
-        return Rows(requests, self.beams.tokens.reshape(len(requests), -1), self.batch.ends)
+    # ------------------------------------------------------------ a step
 
     def advance(self, step: int, scores: np.ndarray | Best) -> Outcome:
-        if not isinstance(scores, Best):
-            scores = best_of(self.batch.chain.log_probs(scores, self.standing(), self.batch.banned(step)), self.kept)
-        candidates = best_candidates(self.beams, scores, self.candidates)
-        reasons = self._reasons(candidates)
-        ended = reasons != ""
+        candidates = self.choose(step, scores)
+        reasons = self.reasons(candidates, self.beams, self.live)
+        if self.batch.recorder is not None:
+            self._tell(self.batch.recorder, candidates, reasons != "")
         self._collect(candidates, reasons)
-        self.beams, parents = next_beams(self.beams, candidates, ended)
+        self.beams, parents = self.grow(candidates, reasons != "")
+        done = np.array([self.is_done(row) for row in range(len(self.live))])
+        self.beams.scores[done] = -np.inf  # of groups that wait for others
         events: list[GenerationEvent] = []
-        kept = []
-        for row, request in enumerate(self.live):
-            if self._is_done(row, request, step + 1):
-                events.append(FinishedEvent(request.index, self._results(request)))
+        kept: list[int] = []
+        for first in range(0, len(self.live), self.groups):
+            lists = range(first, first + self.groups)
+            if done[first : first + self.groups].all():
+                events += self._finish(lists)
             else:
-                kept.append(row)
-                if self.reports_steps:
-                    events.append(StepEvent(request.index, self._live_hypotheses(row)))
+                kept += lists
+                events += self._report(lists) if self.reports_steps else ()
         return self._outcome(np.array(kept, dtype=np.int64), parents, events)
 
-    def _reasons(self, candidates: Candidates) -> np.ndarray:
-        """[Q, C]: why each continuation is over; "" if it goes on."""
-        length = self.beams.tokens.shape[2] + 1
-        at_limit = np.array([length >= request.limit for request in self.live])
+    def choose(self, step: int, scores: np.ndarray | Best) -> Candidates:
+        """What the live hypotheses could go on with."""
+        if not isinstance(scores, Best):
+            scores = best_of(self.batch.chain.log_probs(scores, self.standing(), self.batch.banned(step)), self.kept)
+        self.note(scores)
+        return best_candidates(self.beams, scores, self.candidates)
+
+    def grow(self, candidates: Candidates, ended: np.ndarray) -> tuple[Beams, np.ndarray]:
+        """Live hypotheses after this step, best first, and which each continues."""
+        return next_beams(self.beams, candidates, ended)
+
+    def standing(self) -> Rows:
+        """Where the rows stand: W for each list."""
+        requests = [request for request in self.live for _ in range(self.width)]
+        return Rows(requests, self.beams.tokens.reshape(len(requests), -1), self.batch.ends)
+
+    def note(self, scores: np.ndarray | Best) -> None:
+        """Add to the notes what this step tells of every live hypothesis, whatever it goes on with. scores: log-probabilities
+        [rows, V], or the best of them."""
+        shape, notes, count = self.beams.scores.shape, dict(self.beams.notes), self.options.logprobs
+        if count:
+            best = scores if isinstance(scores, Best) else best_of(scores, count)
+            for name, part in (("top_tokens", best.tokens), ("top_log_probs", best.log_probs)):
+                new = part[:, :count].reshape(*shape, 1, -1)
+                notes[name] = np.concatenate((notes[name], new), 2) if name in notes else new
+        if self.watches:
+            seen = self.batch.runner.attention().reshape(*shape, -1)
+            notes["coverage"] = notes["coverage"] + seen if "coverage" in notes else seen
+        self.beams = Beams(self.beams.scores, self.beams.tokens, self.beams.log_probs, notes)
+
+    def reasons(self, candidates: Candidates, beams: Beams, live: Sequence[Request]) -> np.ndarray:
+        """[Q, C]: why each continuation of `beams` is over; "" if it goes on."""
+        at_limit = np.array([beams.length + 1 >= request.limit for request in live])
         reasons = np.where(at_limit[:, None], "limit", np.full(candidates.tokens.shape, "", dtype="<U5"))
         if self.batch.stops is not None:
             for row, column in np.argwhere(np.isfinite(candidates.scores)).tolist():
-                before = self.beams.tokens[row, candidates.parents[row, column]].tolist()
+                before = beams.tokens[row, candidates.parents[row, column]].tolist()
                 tokens = [*before, int(candidates.tokens[row, column])]
-                reasons[row, column] = self.batch.reason(self.live[row], tokens) or ""
+                reasons[row, column] = self.batch.reason(live[row], tokens) or ""
         return np.where(np.isin(candidates.tokens, list(self.batch.ends)), "end", reasons)
 
     def _collect(self, candidates: Candidates, reasons: np.ndarray) -> None:
-        """Finish the candidates that ended among the first W; keep each request's best W."""
-        width = self.options.beams
-        for row, column in np.argwhere((reasons[:, :width] != "") & np.isfinite(candidates.scores[:, :width])).tolist():
+        """Finish the candidates that ended among the first W; keep each list's best W."""
+        for row, column in np.argwhere((reasons[:, : self.width] != "")
+                                       & np.isfinite(candidates.scores[:, : self.width])).tolist():
             parent, token = candidates.parents[row, column], int(candidates.tokens[row, column])
             tokens = (*self.beams.tokens[row, parent].tolist(), token)
             log_probs = (*self.beams.log_probs[row, parent].tolist(), float(candidates.log_probs[row, column]))
             score = float(candidates.scores[row, column] / length_penalty(len(tokens), self.options))
-            found = self.finished[self.live[row].index]
-            found.append(Hypothesis(tokens, log_probs, score, str(reasons[row, column])))
-            found.sort(key=lambda hypothesis: -hypothesis.score)
-            del found[width:]
+            score += self._coverage(row, parent)
+            found = self.finished[row]
+            found.append(Hypothesis(tokens, log_probs, score, str(reasons[row, column]), self._tops(row, parent)))
+            found.sort(key=self.worse)
+            del found[self.width :]
 
-    def _is_done(self, row: int, request: Request, length: int) -> bool:
-        found = self.finished[request.index]
+    @staticmethod
+    def worse(hypothesis: Hypothesis) -> tuple[float, ...]:
+        """Finished hypotheses rank by this, the lowest first, equal ones by when they were found."""
+        return (-hypothesis.score,)
+
+    def _coverage(self, row: int, beam: int) -> float:
+        if not self.watches:
+            return 0.0
+        received = self.beams.notes["coverage"][row, beam, : len(self.live[row].source)]
+        return coverage_score(received, self.options.coverage_penalty)
+
+    def _tops(self, row: int, beam: int) -> tuple[Top, ...]:
+        if not self.options.logprobs:
+            return ()
+        tokens, log_probs = (self.beams.notes[name][row, beam].tolist() for name in ("top_tokens", "top_log_probs"))
+        return tuple(tuple(zip(*step, strict=True)) for step in zip(tokens, log_probs, strict=True))
+
+    def is_done(self, row: int) -> bool:
+        request, found, length = self.live[row], self.finished[row], self.beams.length
         best_live = float(self.beams.scores[row, 0])
         if best_live == -np.inf or length >= request.limit:
             return True
-        return len(found) == self.options.beams and cannot_improve(
-            best_live, length, request.limit, found[-1].score, self.options)
+        return len(found) == self.width and cannot_improve(best_live, length, request.limit, found[-1].score, self.options)
 
-    def _results(self, request: Request) -> tuple[Hypothesis, ...]:
-        found = self.finished.pop(request.index)
-        return tuple(found[: self.options.n_best]) or (Hypothesis((), (), -np.inf, "limit"),)
+    # ------------------------------------------------------------ telling of it
 
-    def _live_hypotheses(self, row: int) -> tuple[Hypothesis, ...]:
-        length = self.beams.tokens.shape[2]
-        scores = self.beams.scores[row] / length_penalty(length, self.options)
-        return tuple(Hypothesis(tuple(tokens), tuple(log_probs), score, "limit") for tokens, log_probs, score in zip(
-            self.beams.tokens[row].tolist(), self.beams.log_probs[row].tolist(), scores.tolist(), strict=True)
-            if score > -np.inf)
+    def _finish(self, lists: Sequence[int]) -> list[GenerationEvent]:
+        request = self.live[lists[0]]
+        found = sorted((one for row in lists for one in self.finished[row]), key=self.worse)
+        if not found:
+            raise self.batch.dead(request, self.beams.length - 1)
+        told: list[GenerationEvent] = self._certain(request, found[:1]) if self.reports_steps else []
+        return [*told, FinishedEvent(request.index, tuple(found[: self.options.n_best]))]
+
+    def _report(self, lists: Sequence[int]) -> list[GenerationEvent]:
+        live = sorted((one for row in lists for one in self._live_hypotheses(row)), key=lambda one: -one.score)
+        possible = [*live, *(self.finished[row][0] for row in lists if self.finished[row])]
+        return [*self._certain(self.live[lists[0]], possible), StepEvent(self.live[lists[0]].index, tuple(live))]
+
+    def _tell(self, recorder: Recorder, candidates: Candidates, ended: np.ndarray) -> None:
+        """Of all lists of a request together; what ends below the first W of a list is no result."""
+        first = np.arange(len(self.live))[:, None] % self.groups * self.width
+        told = (self.beams.scores, candidates.parents + first, candidates.tokens, candidates.log_probs,
+                candidates.scores / length_penalty(self.beams.length + 1, self.options),
+                ended & (np.arange(ended.shape[1]) < self.width))
+        requests = self.live[:: self.groups]
+        recorder.considered(requests, *(part.reshape(len(requests), -1) for part in told))
+
+    def _certain(self, request: Request, possible: Sequence[Hypothesis]) -> list[GenerationEvent]:
+        """A TokenEvent for each new token that all have in common which may still become the answer: the live hypotheses
+        and the best finished one of each list."""
+        told, first = self._told[request.index], possible[0]
+        self._told[request.index] = certain = shared_length([one.tokens for one in possible])
+        tops = first.tops or ((),) * certain
+        return [TokenEvent(request.index, first.tokens[i], first.log_probs[i], top=tops[i]) for i in range(told, certain)]
+
+    def _live_hypotheses(self, row: int) -> list[Hypothesis]:
+        scores = self.beams.scores[row] / length_penalty(self.beams.length, self.options)
+        return [Hypothesis(tuple(tokens), tuple(log_probs), score, "limit", self._tops(row, beam))
+                for beam, (tokens, log_probs, score) in enumerate(zip(
+                    self.beams.tokens[row].tolist(), self.beams.log_probs[row].tolist(), scores.tolist(), strict=True))
+                if score > -np.inf]
 
     def _outcome(self, kept: np.ndarray, parents: np.ndarray, events: Sequence[GenerationEvent]) -> Outcome:
-        width = self.options.beams
-        rows = (kept[:, None] * width + parents[kept]).reshape(-1)
+        rows = (kept[:, None] * self.width + parents[kept]).reshape(-1)
         self.live = [self.live[row] for row in kept.tolist()]
-        self.beams = self.beams.requests(kept)
+        self.finished = [self.finished[row] for row in kept.tolist()]
+        self.beams = self.beams.lists(kept)
         last = self.beams.tokens[:, :, -1].reshape(-1) if len(kept) else np.empty(0, np.int64)
         return Outcome(rows, last, events)
 

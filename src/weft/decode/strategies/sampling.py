@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from weft.decode.ahead import Guess
 from weft.decode.chain import best_of, log_softmax
 from weft.decode.rows import Request
 from weft.decode.strategies.single import SingleRow
@@ -17,7 +18,7 @@ class Sampling(SingleRow):
 
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch)
-        self._generators = {request.index: _generator(request) for request in batch.requests}
+        self._generators = {request.index: random_stream(request) for request in batch.requests}
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:
@@ -28,15 +29,23 @@ class Sampling(SingleRow):
         rows = self.standing()
         logits = self.chain.ruled(scores, rows, self.batch.banned(step))
         log_probs = log_softmax(logits)
+        self.refuse_dead(log_probs.max(axis=1))
         uniform = np.array([self._generators[request.index].random() for request in self.live])
-        tokens = draw(self.chain.shaped(logits, rows), uniform)
+        if self.batch.recorder is not None:
+            self.batch.recorder.drew(uniform)
+        shaped, guess = self.chain.shaped(logits, rows), self.batch.ahead.proposal if self.batch.ahead else None
+        tokens = draw(shaped, uniform) if guess is None else keep_or_draw(shaped, uniform, guess)
         told = best_of(log_probs, self.options.logprobs) if self.options.logprobs else None
         return self.take(tokens, log_probs[np.arange(len(tokens)), tokens], told)
 
 
-def _generator(request: Request) -> np.random.Generator:
-    """The random stream of (seed, stream), any non-negative integers."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(request.seed, spawn_key=(request.stream,))))
+def random_stream(request: Request, *part: int) -> np.random.Generator:
+    """The random stream of (seed, stream, draw), any non-negative integers, draw below 2^32; another one for each `part`.
+
+    The stream comes last, so that no other key is spelt by the same 32-bit words.
+    """
+    key = (request.draw, *part, request.stream)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(request.seed, spawn_key=key)))
 
 
 def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -44,10 +53,33 @@ def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
     The first id at which the cumulative probability, in id order, exceeds the number.
     """
-    probabilities = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    cumulative = probabilities.cumsum(axis=1)
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    cumulative = probabilities.cumsum(axis=1, dtype=np.float64)
     threshold = uniform[:, None] * cumulative[:, -1:]
     return (cumulative <= threshold).sum(axis=1).astype(np.int64)
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """logits [rows, vocabulary] -> float64, each row a distribution."""
+    return np.exp(log_softmax(logits))
+
+
+def keep_or_draw(logits: np.ndarray, uniform: np.ndarray, guess: Guess) -> np.ndarray:
+    """One draw from p = softmax(logits [1, V]), by way of a token drawn from another distribution q: int64 [1].
+
+    Leviathan et al. 2023, section 2.3: keep the guess x with probability min(1, p(x) / q(x)), else draw from max(p - q, 0).
+    One number serves for both: what is left of it above that probability is as uniform. A guess that was not drawn is
+    kept if it is what is drawn.
+    """
+    if guess.probabilities is None:
+        return draw(logits, uniform)
+    p, q, token = probabilities(logits)[0], guess.probabilities, guess.token
+    kept = min(1.0, p[token] / q[token])
+    rest = np.maximum(p - q, 0.0)
+    if uniform[0] < kept or not rest.any():
+        return np.array([token])
+    with np.errstate(divide="ignore"):
+        return draw(np.log(rest)[None], (uniform - kept) / (1.0 - kept))
 
 
 STRATEGY = Sampling

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Rows
 from weft.decode.strategies.strategy import Batch, Outcome
-from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.runner import Best
@@ -17,6 +17,7 @@ class SingleRow:
 
     rows = 1
     reports_steps = True
+    watches = False
 
     def __init__(self, batch: Batch) -> None:
         self.batch, self.options, self.chain = batch, batch.options, batch.chain
@@ -32,7 +33,9 @@ class SingleRow:
 
     def take(self, tokens: np.ndarray, log_probs: np.ndarray, best: Best | None = None) -> Outcome:
         """Give each live request its token, int64 [rows], and let the finished go. best: what to tell of the others."""
-        self._refuse_dead(log_probs)
+        self.refuse_dead(log_probs)
+        if self.batch.recorder is not None:
+            self._tell(self.batch.recorder, tokens, log_probs)
         events: list[GenerationEvent] = []
         kept = []
         tops = _tops(best, self.options.logprobs, len(tokens))
@@ -52,13 +55,16 @@ class SingleRow:
         rows = np.array(kept, dtype=np.int64)
         return Outcome(rows, tokens[rows], events)
 
-    def _refuse_dead(self, log_probs: np.ndarray) -> None:
+    def _tell(self, recorder: Recorder, tokens: np.ndarray, log_probs: np.ndarray) -> None:
+        sums = np.array([[sum(self._log_probs[request.index])] for request in self.live], np.float32)
+        scores = (sums + log_probs[:, None]) / length_penalty(len(self._tokens[self.live[0].index]) + 1, self.options)
+        recorder.considered(self.live, sums, np.zeros((len(tokens), 1), np.int64), tokens[:, None], log_probs[:, None], scores)
+
+    def refuse_dead(self, log_probs: np.ndarray) -> None:
         """Raises UsageError for a row that has no token left to choose."""
         for request, log_prob in zip(self.live, log_probs, strict=True):
             if not np.isfinite(log_prob):
-                names = ", ".join(("bans", *self.chain.rules))
-                raise UsageError(f"request {request.index}: no token is left to choose after "
-                                 f"{len(self._tokens[request.index])} of them; the rules in force ({names}) forbid all")
+                raise self.batch.dead(request, len(self._tokens[request.index]))
 
     def _hypothesis(self, index: int, reason: str) -> Hypothesis:
         tokens, log_probs, tops = self._tokens.pop(index), self._log_probs.pop(index), self._tops.pop(index)

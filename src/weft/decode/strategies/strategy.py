@@ -8,8 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
+from weft.decode.ahead import Ahead
 from weft.decode.chain import Chain
+from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
+from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import GenerationEvent, Reason
 from weft.spec.runner import Best, Runner
@@ -27,6 +30,9 @@ class Batch:
     requests: Sequence[Request]
     chain: Chain
     stops: Stops | None = None
+    ahead: Ahead | None = None
+    """The runner, where it guesses ahead."""
+    recorder: Recorder | None = None
 
     @property
     def ends(self) -> frozenset[int]:
@@ -45,6 +51,11 @@ class Batch:
         if self.stops is not None and self.stops(request, tokens):
             return "stop"
         return "limit" if len(tokens) >= request.limit else None
+
+    def dead(self, request: Request, length: int) -> UsageError:
+        """The error of a request that has no token left to choose after `length` of them."""
+        return UsageError(f"request {request.index}: no token is left to choose after {length} of them; the rules in force "
+                          f"({', '.join(('bans', *self.chain.rules))}) forbid all")
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,9 @@ class Strategy(Protocol):
     rows: int
     best: int | None
     reports_steps: bool
-    """Whether to make StepEvents, where the strategy has any."""
+    """Whether to make StepEvents, and TokenEvents of beams, where the strategy has any."""
+    watches: bool
+    """Whether it asks for the runner's `attention` after every step."""
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:

@@ -1,0 +1,33 @@
+"""weft doctor: prove on a model of one's own that batches, padding, caches and searches hold."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from weft.cli.flags import Parser
+from weft.inspect.checks import findings
+from weft.model import load
+
+_EXAMPLES = """examples:
+  weft doctor fr-en
+  weft doctor my-model
+
+Each check compares two ways to the same answer on random tokens, in fp32: an input alone and among others, padded and not,
+step by step and at once, one beam and greedy, and so on. A line says what was compared and the largest difference.
+
+exit status: 0 when all checks hold, 1 when one fails, 2 for a folder that cannot be opened."""
+_MARKS = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("told", "dim")}
+
+
+def run(argv: list[str]) -> int:
+    parser = Parser(prog="weft doctor", description="Prove on a model what must hold of any.", epilog=_EXAMPLES)
+    parser.add_argument("model", help="bundle folder or shipped model")
+    arguments = parser.parse_args(argv)
+    console, failed = Console(highlight=False, soft_wrap=True), 0
+    for finding in findings(load(arguments.model)):
+        mark, style = _MARKS[finding.passed]
+        console.print(Text(f"{mark:6}", style).append(f"  {finding.name}: {finding.told}", "default"))
+        failed += finding.passed is False
+    console.print(f"{failed} failed" if failed else "all hold")
+    return 1 if failed else 0

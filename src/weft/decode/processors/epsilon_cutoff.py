@@ -1,0 +1,30 @@
+"""Epsilon sampling: tokens less likely than epsilon go (Hewitt et al. 2022). The best stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from weft.decode.rows import Rows
+from weft.decode.softmax import log_softmax
+from weft.spec.decoding import GenerationOptions
+
+
+@dataclass(frozen=True)
+class EpsilonCutoff:
+    order: ClassVar[int] = 70
+    shapes: ClassVar[bool] = True
+    epsilon: float
+
+    @classmethod
+    def from_options(cls, options: GenerationOptions) -> EpsilonCutoff | None:
+        return cls(options.epsilon_cutoff) if options.epsilon_cutoff else None
+
+    def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
+        unlikely = log_softmax(logits) < np.log(self.epsilon)
+        return np.where(unlikely & (logits < logits.max(axis=1, keepdims=True)), np.float32(-np.inf), logits)
+
+
+PROCESSOR = EpsilonCutoff

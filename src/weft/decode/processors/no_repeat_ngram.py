@@ -1,0 +1,47 @@
+"""No repeated n-gram: a token is forbidden that would make a run of n tokens come twice (Paulus et al. 2017, section 2.5).
+
+The prompt counts, the start token too, as in Hugging Face's NoRepeatNGramLogitsProcessor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from weft.decode.rows import Rows
+from weft.spec.decoding import GenerationOptions
+
+
+@dataclass(frozen=True)
+class NoRepeatNgram:
+    order: ClassVar[int] = 6
+    shapes: ClassVar[bool] = False
+    size: int
+
+    @classmethod
+    def from_options(cls, options: GenerationOptions) -> NoRepeatNgram | None:
+        return cls(options.no_repeat_ngram) if options.no_repeat_ngram else None
+
+    def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
+        return without_ngrams(logits, rows.histories, rows.histories, self.size)
+
+
+def without_ngrams(logits: np.ndarray, text: np.ndarray, history: np.ndarray, size: int) -> np.ndarray:
+    """logits [R, V] without the tokens that would end a run of `size` ids of `text`, int64 [R, N], after `history`.
+
+    Both stand on the right, after -1s.
+    """
+    out = logits.copy()
+    if min(text.shape[1], history.shape[1] + 1) < size:
+        return out
+    runs = np.lib.stride_tricks.sliding_window_view(text, size, axis=1)  # [R, N - size + 1, size]
+    last = history[:, history.shape[1] + 1 - size :]
+    begun = (runs[:, :, :-1] == last[:, None]).all(2) & (runs[:, :, 0] >= 0)
+    row, run = np.nonzero(begun)
+    out[row, runs[row, run, -1]] = -np.inf
+    return out
+
+
+PROCESSOR = NoRepeatNgram

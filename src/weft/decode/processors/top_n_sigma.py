@@ -1,0 +1,35 @@
+"""Top-n-sigma: tokens whose logit is more than n standard deviations below the best go (Tang et al. 2024).
+
+The deviation is the population's, over what is not forbidden, as in llama.cpp. It runs before the other shapes, which
+would change the deviation; temperature would not change what stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from weft.decode.rows import Rows
+from weft.spec.decoding import GenerationOptions
+
+
+@dataclass(frozen=True)
+class TopNSigma:
+    order: ClassVar[int] = 15
+    shapes: ClassVar[bool] = True
+    n: float
+
+    @classmethod
+    def from_options(cls, options: GenerationOptions) -> TopNSigma | None:
+        return cls(options.top_n_sigma) if options.top_n_sigma else None
+
+    def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
+        allowed = logits > -np.inf
+        sigma = np.std(logits, axis=1, keepdims=True, where=allowed, dtype=np.float64)
+        lowest = logits.max(axis=1, keepdims=True) - self.n * sigma
+        return np.where(logits < lowest, np.float32(-np.inf), logits)
+
+
+PROCESSOR = TopNSigma

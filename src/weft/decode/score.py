@@ -1,0 +1,75 @@
+"""Scoring given outputs: what a model would report, had it generated these tokens. One pass reads a whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from weft.decode.chain import Chain
+from weft.decode.loop import limit_of
+from weft.decode.processors import Processor
+from weft.decode.rows import Request, Rows
+from weft.decode.strategies.single import length_penalty
+from weft.decode.strategies.strategy import Batch
+from weft.spec.decoding import GenerationOptions
+from weft.spec.events import Hypothesis
+from weft.spec.runner import Runner
+
+Ids = Sequence[int]
+NUMBERS = 1 << 25
+"""Logits held at a time."""
+CHUNK = 64
+"""Positions whose probabilities are made together where no rule looks at what came before."""
+
+
+def score(runner: Runner, sources: Sequence[Ids] | None, targets: Sequence[Ids], options: GenerationOptions, *,
+          prompts: Sequence[Ids] | None = None, rules: Mapping[str, Processor] | None = None) -> list[Hypothesis]:
+    """A Hypothesis of each target: `log_probs` and `score` are what generating it with these options reports.
+
+    sources, or prompts of a decoder-only model, one for each target. A target holds the ids to be scored, and its
+    end-of-sequence if that counts. A token that is banned, or that a rule forbids, has log-probability -inf.
+    """
+    inputs = sources if sources is not None else prompts or []
+    requests = [Request(index, max(len(target), limit_of(runner, options, len(given), sources is None)),
+                        source=() if sources is None else given, prompt=given if sources is None else (runner.start_token,))
+                for index, (given, target) in enumerate(zip(inputs, targets, strict=True))]
+    batch = Batch(options, runner, requests, Chain(options, rules))
+    found: dict[int, Hypothesis] = {}
+    for request, logits in _logits(runner, requests, targets):
+        target = np.asarray(targets[request.index], np.int64)
+        log_probs = _log_probs(batch, request, logits, target)
+        total = float(log_probs.sum(dtype=np.float64)) / length_penalty(max(1, len(target)), options)
+        ended = len(target) and int(target[-1]) in batch.ends
+        found[request.index] = Hypothesis(tuple(target.tolist()), tuple(log_probs.tolist()), total, "end" if ended else "limit")
+    return [found[index] for index in range(len(requests))]
+
+
+def _logits(runner: Runner, requests: Sequence[Request], targets: Sequence[Ids]) -> Iterator[tuple[Request, np.ndarray]]:
+    """Each request with the logits [T, V] of its target's T tokens; alike lengths are read together."""
+    rows = [[*request.prompt, *target][:-1] for request, target in zip(requests, targets, strict=True)]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    while order:
+        size = max(1, NUMBERS // max(1, runner.vocabulary_size * len(rows[order[-1]])))
+        chosen, order = [i for i in order[-size:] if len(targets[i])], [*order[:-size]]
+        sources = [requests[i].source for i in chosen] if chosen and len(requests[chosen[0]].source) else None
+        found = runner.logits(sources, [rows[i] for i in chosen]) if chosen else ()
+        for i, logits in zip(chosen, found, strict=True):
+            first = len(requests[i].prompt) - 1
+            yield requests[i], logits[first : first + len(targets[i])]
+    yield from ((request, np.empty((0, runner.vocabulary_size), np.float32))
+                for request, target in zip(requests, targets, strict=True) if not len(target))
+
+
+def _log_probs(batch: Batch, request: Request, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """float32 [T]."""
+    found = np.empty(len(target), np.float32)
+    step = 0
+    while step < len(target):
+        alike = 1 if batch.chain.needs_logits or step < batch.options.min_new_tokens else CHUNK
+        rows = Rows([request], target[None, :step], batch.ends)
+        chosen = target[step : step + alike]
+        log_probs = batch.chain.log_probs(logits[step : step + alike], rows, batch.banned(step))
+        found[step : step + alike] = log_probs[np.arange(len(chosen)), chosen]
+        step += alike
+    return found

@@ -1,0 +1,58 @@
+"""A trace as a user gets it: what the recorder saw, with the words of its tokens and the options in force."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from weft.decode.strategies import name_of
+from weft.errors import UsageError
+from weft.spec import config as c
+from weft.spec.decoding import GenerationOptions
+from weft.spec.decoding_trace import DecodingTrace, RequestTrace
+from weft.text import Tokenizer
+
+
+def check_selection(config: c.ModelConfig, candidates: int, layers: Sequence[int] | None, heads: Sequence[int] | None) -> None:
+    """Raises UsageError for layers or heads that no stack of the model has."""
+    if candidates < 1:
+        raise UsageError(f"candidates is {candidates}; a trace keeps 1 or more of each step's likeliest tokens")
+    stacks = [stack for stack in (config.encoder, config.decoder) if stack is not None]
+    most = {"layers": max(stack.layers for stack in stacks),
+            "heads": max(stack.attention.heads if isinstance(stack, c.TransformerStack) else 1 for stack in stacks)}
+    for name, wanted in (("layers", layers), ("heads", heads)):
+        bad = [number for number in wanted or () if not 0 <= number < most[name]]
+        if bad:
+            raise UsageError(f"{name} holds {bad[0]}; this model's {name} run from 0 to {most[name] - 1}")
+
+
+def changed(options: GenerationOptions) -> dict[str, Any]:
+    """The options that are not at their defaults."""
+    return {option.name: getattr(options, option.name) for option in dataclasses.fields(options)
+            if getattr(options, option.name) != option.default}
+
+
+def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: GenerationOptions,
+              requests: Sequence[RequestTrace]) -> DecodingTrace:
+    """The whole trace, with what each token adds to a text."""
+    ids = sorted({token for request in requests for token in _ids(request)})
+    return DecodingTrace(model, config.kind, name_of(options), changed(options),
+                         {token: _piece(tokenizer, token) for token in ids}, tuple(requests))
+
+
+def _piece(tokenizer: Tokenizer, token: int) -> str:
+    """What a token adds to the text, spaces as `▁`; as the vocabulary spells it where only the library knows more."""
+    if tokenizer.spelling is None:
+        return tokenizer.tokens([token])[0]
+    return tokenizer.bytes_of(token, skip_special=False).decode("utf-8", "backslashreplace").replace(" ", "▁")
+
+
+def _ids(request: RequestTrace) -> Iterator[int]:
+    """Every token id that a request's trace speaks of."""
+    yield from (*request.source, *request.prompt)
+    for result in request.results:
+        yield from result.tokens
+    for step in request.steps:
+        yield from step.continuations.tokens.tolist()
+        yield from (token for token in step.candidates.flatten().tolist() if token >= 0)

@@ -1,0 +1,75 @@
+"""Several bundles opened as one model: an ensemble, and a language model beside it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from weft.decode.ensemble import EnsembleRunner, FusionRunner, Mean
+from weft.errors import UsageError
+from weft.model import Model, load, require_same_ids
+from weft.spec import config as c
+
+Bundle = Model | str | Path
+
+
+def ensemble(models: Sequence[Bundle] | Bundle, *, weights: Sequence[float] | None = None, mean: Mean = "probabilities",
+             fusion: tuple[Bundle, float] | None = None, precision: Literal["fp32", "bf16"] = "fp32") -> Model:
+    """A Model that says what several say together; it does all that the first of them does.
+
+    models: opened models, bundle folders or shipped names, all of one kind and tokenizer. weights: one for each, above 0;
+    default: equal. mean: of their "probabilities" or their "log_probabilities". fusion: a decoder-only language model of the
+    same tokenizer and its weight: log p + weight * log p_lm (Gulcehre et al. 2015). Raises UsageError.
+    """
+    given = [models] if isinstance(models, (Model, str, Path)) else list(models)
+    if not given:
+        raise UsageError("an ensemble of no models; give one or more")
+    shares = _shares(weights, len(given))
+    if mean not in ("probabilities", "log_probabilities"):
+        raise UsageError(f"mean is {mean!r}; it must be 'probabilities' or 'log_probabilities'")
+    opened = [_open(model, precision) for model in given]
+    first = opened[0]
+    for other in opened:
+        require_same_ids(first, other, "ensemble's member")
+        if other.config.kind != first.config.kind:
+            raise UsageError(f"an ensemble of {first.config.kind} and {other.config.kind}; members must be of one kind")
+    for model in opened:
+        model._needs_decoder()
+    runner: Any = EnsembleRunner([copy.copy(model.runner) for model in opened], shares, mean)
+    windows = [model.config.window for model in opened]
+    if fusion is not None:
+        language_model = _language_model(first, *fusion, precision)
+        runner = FusionRunner(runner, copy.copy(language_model.runner), float(fusion[1]))
+        windows.append(replace(language_model.config.window, source=windows[0].source))
+    window = c.Window(min(one.source for one in windows), min(one.target for one in windows))
+    return first.speaking_through(runner, window)
+
+
+def _open(model: Bundle, precision: Literal["fp32", "bf16"]) -> Model:
+    return model if isinstance(model, Model) else load(model, precision=precision)
+
+
+def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
+    """Weights that sum to 1."""
+    if weights is None:
+        return [1.0 / count] * count
+    if len(weights) != count:
+        raise UsageError(f"{len(weights)} weights for {count} models; give one for each")
+    wrong = [weight for weight in weights if not (weight > 0 and math.isfinite(weight))]
+    if wrong:
+        raise UsageError(f"weights hold {wrong[0]}; each must be a number above 0 (leave out a model that should not count)")
+    return [weight / sum(weights) for weight in weights]
+
+
+def _language_model(model: Model, bundle: Bundle, weight: float, precision: Literal["fp32", "bf16"]) -> Model:
+    if not math.isfinite(weight):
+        raise UsageError(f"the weight of the language model is {weight}; it must be a number, such as 0.3")
+    found = _open(bundle, precision)
+    require_same_ids(model, found, "language model")
+    if found.config.kind != "decoder-only":
+        raise UsageError(f"the language model is {found.config.kind}; fusion takes a decoder-only one")
+    return found

@@ -1,0 +1,273 @@
+"""What a recorder tells is what happened, and nothing changes by its being there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+import weft
+from tests.bundles import bundle
+from tests.decode.fake import FakeRunner
+from tests.marian import EOS, random_marian, weft_model
+from weft.backends.torch import TorchRunner
+from weft.decode import generate_batch
+from weft.decode.chain import log_softmax
+from weft.decode.processors import processors_for
+from weft.decode.recorder import Recorder
+from weft.decode.strategies import name_of, strategies
+from weft.decode.strategies.greedy import Greedy
+from weft.decode.strategies.strategy import Outcome
+from weft.errors import DataError, UsageError
+from weft.families import rnn
+from weft.nn.model import Model as Network
+from weft.spec.decoding import GenerationOptions
+from weft.spec.decoding_trace import DecodingTrace, RequestTrace, _split
+from weft.spec.trace import Trace
+
+SOURCES = [[5], [4, 6, 7], [7, 7], [5, 4], [6], [6, 6, 6, 6]]
+WAYS = [
+    {}, {"beams": 3, "n_best": 3}, {"beams": 3, "early_stopping": "first", "stop": ("x",)}, {"logprobs": 3},
+    {"sample": True, "temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 7}, {"beams": 2, "min_new_tokens": 4},
+    {"beams": 3, "beam_scores": "raw"}, {"sample": True},
+    {"beams": 4, "beam_groups": 2, "diversity": 0.5}, {"beams": 4, "forced_words": ((5,),)}]
+"""Options of every strategy but contrastive search; a new one needs an entry here."""
+
+
+def options(way: dict, limit: int = 8) -> GenerationOptions:
+    return GenerationOptions(max_new_tokens=limit, banned=(0, 1, 2), **way)
+
+
+def recorded(runner: object, way: dict, sources: list | None = SOURCES, **arguments: object) -> tuple[RequestTrace, ...]:
+    recorder = Recorder(candidates=4)
+    generate_batch(runner, sources, options(way), recorder=recorder, **arguments)
+    return recorder.requests
+
+
+def test_every_strategy_is_recorded_here() -> None:
+    assert {name_of(options(way)) for way in WAYS} == set(strategies()) - {"contrastive"}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_watching_changes_nothing(way: dict) -> None:
+    marian = TorchRunner(weft_model(random_marian(3, eos_bias=1.0)))
+    for runner in (FakeRunner(12), marian):
+        plain = generate_batch(runner, SOURCES, options(way))
+        assert [request.results for request in recorded(runner, way)] == plain
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_watching_changes_nothing_whatever_is_asked(data: st.DataObject) -> None:
+    way = data.draw(st.fixed_dictionaries({"beams": st.integers(1, 5), "min_new_tokens": st.integers(0, 4),
+                                           "length_penalty": st.floats(-1, 2),
+                                           "early_stopping": st.sampled_from(["exact", "heuristic", "first"])}))
+    if data.draw(st.booleans()):
+        way = {"sample": True, "temperature": data.draw(st.floats(0.1, 3)), "top_k": data.draw(st.integers(0, 9)),
+               "top_p": data.draw(st.floats(0.1, 1)), "seed": data.draw(st.integers(0, 99))}
+    limits = data.draw(st.lists(st.integers(0, 8).filter(lambda n: n == 0 or n >= way.get("min_new_tokens", 0)),
+                                min_size=len(SOURCES), max_size=len(SOURCES)))
+    runner = TorchRunner(weft_model(random_marian(5, eos_bias=1.0, layers=1)))
+    plain = generate_batch(runner, SOURCES, options(way), limits=limits)
+    watched = recorded(runner, way, limits=limits)
+    assert [request.results for request in watched] == plain
+    assert [len(request.steps) > 0 for request in watched] == [limit > 0 for limit in limits]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_ancestry_leads_to_the_results_and_scores_add_up(way: dict) -> None:
+    for request in recorded(FakeRunner(12), way):
+        finished: dict[tuple[int, ...], list[float]] = {}
+        for number, step in enumerate(request.steps):
+            told = step.continuations
+            assert [fate == "kept" for fate in told.fates] == [place >= 0 for place in told.places]
+            assert sorted(place for place in told.places if place >= 0) == list(range((told.places >= 0).sum()))
+            for parent, token, log_prob, total, score, fate in zip(
+                    told.parents, told.tokens, told.log_probs, told.sums, told.scores, told.fates, strict=True):
+                assert total == pytest.approx(step.sums[parent] + log_prob, abs=1e-5)
+                if fate == "finished":
+                    finished.setdefault((*request.tokens(number, parent), int(token)), []).append(float(score))
+        for result in request.results:
+            assert any(score == pytest.approx(result.score, abs=1e-5) for score in finished[result.tokens])
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_candidates_are_the_slow_obvious_ones(way: dict) -> None:
+    runner = FakeRunner(12)
+    chosen = options(way)
+    for source, request in zip(SOURCES, recorded(runner, way), strict=True):
+        for number, step in enumerate(request.steps):
+            assert step.stages[0] == "model" and set(processors_for(chosen)) <= set(step.stages)
+            for row in np.flatnonzero(step.sums > -np.inf):
+                logits = runner.logits(tuple(source), (2, *request.tokens(number, row)))
+                best = np.argsort(-logits, kind="stable")[:4]
+                assert step.candidates[row, :4].tolist() == best.tolist()
+                assert step.scores[0, row, :4] == pytest.approx(logits[best])
+                assert step.log_probs[0, row, :4] == pytest.approx(log_softmax(logits[None])[0, best], abs=1e-5)
+                assert step.removed[1, row] == (4 if number < chosen.min_new_tokens else 3)
+                banned = [candidate for candidate, token in enumerate(step.candidates[row]) if 0 <= token < 3]
+                assert {step.removed_at(row, candidate) for candidate in banned} <= {"bans"}
+                assert step.removed_mass[1, row] == pytest.approx(
+                    np.exp(log_softmax(logits[None])[0, [0, 1, 2] + [3] * (number < chosen.min_new_tokens)]).sum(), abs=1e-5)
+            chosen_ones = set(zip(step.continuations.parents.tolist(), step.continuations.tokens.tolist(), strict=True))
+            assert all(token in step.candidates[parent] for parent, token in chosen_ones)
+
+
+class SaysNothing(Greedy):
+    def take(self, *arguments: object) -> Outcome:
+        recorder, self.batch = self.batch.recorder, replace(self.batch, recorder=None)
+        assert recorder is not None
+        return super().take(*arguments)
+
+
+def test_a_strategy_that_tells_nothing_is_refused_in_words() -> None:
+    with pytest.raises(UsageError, match="does not tell a recorder what it considers"):
+        generate_batch(FakeRunner(12), SOURCES, options({}), recorder=Recorder(), strategy=SaysNothing)
+
+
+def test_contrastive_search_cannot_be_traced() -> None:
+    """Its rows are candidates that were read to be compared."""
+    with pytest.raises(UsageError, match="does not tell a recorder what it considers"):
+        generate_batch(FakeRunner(12), SOURCES, options({"penalty_alpha": 0.6, "top_k": 4}), recorder=Recorder())
+
+
+def test_what_sampling_drew_from() -> None:
+    """The drawn number, with what the last stage left, gives the chosen token again."""
+    recorder = Recorder(candidates=12)
+    way = {"sample": True, "temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 7}
+    generate_batch(FakeRunner(12), SOURCES, options(way), recorder=recorder)
+    for request in recorder.requests:
+        for step in request.steps:
+            assert step.stages == ("model", "bans", "temperature", "top_k", "top_p")
+            order = np.argsort(step.candidates[0])
+            probabilities = np.exp(step.log_probs[-1, 0, order])
+            assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+            place = int((probabilities.cumsum() <= step.drawn[0] * probabilities.sum()).sum())
+            assert step.candidates[0, order][place] == step.continuations.tokens[0]
+            assert step.removed[3, 0] == 12 - 3 - 5
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_attention_is_that_of_the_whole_sequence(beams: int) -> None:
+    runner = TorchRunner(weft_model(random_marian(3)))
+    sources = [[*source, EOS] for source in SOURCES]
+    for source, request in zip(sources, recorded(runner, {"beams": beams}, sources), strict=True):
+        _same_points(runner, source, request)
+
+
+def test_attention_of_ragged_prompts(tmp_path: Path) -> None:
+    model = weft.load(bundle(tmp_path / "llama", "llama"))
+    prompts = [[5], [4, 6, 7, 9, 8], [7, 11]]
+    for beams in (1, 3):
+        for request in recorded(model.runner, {"beams": beams}, None, prompts=prompts):
+            _same_points(model.runner, None, request)
+
+
+@pytest.mark.parametrize("bridge", rnn.BRIDGES)
+def test_attention_of_recurrent_models(bridge: str) -> None:
+    runner = TorchRunner(Network(rnn.config(12, 16, 12, bridge=bridge)).initialise(0))
+    for source, request in zip(SOURCES, recorded(runner, {"beams": 2}), strict=True):
+        _same_points(runner, source, request)
+
+
+def _same_points(runner: TorchRunner, source: list[int] | None, request: RequestTrace) -> None:
+    for number, step in enumerate(request.steps):
+        for row in np.flatnonzero(step.sums > -np.inf):
+            whole = Trace()
+            target = [*request.prompt, *request.tokens(number, row)]
+            runner.logits(None if source is None else [source], [target], whole)
+            assert {name for name in whole if name.startswith("decoder")} == set(step.points)
+            for name, array in step.points.items():
+                expected = whole[name][0, :, -1] if name.endswith("weights") else whole[name][0, -1]
+                np.testing.assert_allclose(array[row], expected, atol=2e-5, err_msg=name)
+            for name, array in request.reading.items():
+                expected = whole[name][0]
+                if name.startswith("decoder"):
+                    before = len(request.prompt) - 1
+                    expected = expected[:, :before, :before] if name.endswith("weights") else expected[:before]
+                np.testing.assert_allclose(array, expected, atol=2e-5, err_msg=name)
+    names = {name.split(".")[0] for name in request.reading}
+    assert names == ({"encoder"} if source is not None else {"decoder"} if len(request.prompt) > 1 else set())
+
+
+def test_chosen_layers_and_heads() -> None:
+    model = weft.load("fr-en")
+    full = model.trace("Bonjour.").requests[0]
+    part = model.trace("Bonjour.", layers=[2], heads=[3, 1]).requests[0]
+    name = "decoder.blocks.2.cross_attention.weights"
+    assert not [one for one in part.steps[0].points if "blocks.0" in one or "blocks.1" in one]
+    assert np.array_equal(part.steps[1].points[name], full.steps[1].points[name][:, [3, 1]])
+    assert not [one for one in model.trace("Bonjour.", layers=[]).requests[0].steps[0].points if one.endswith("weights")]
+    for bad, message in (({"layers": [3]}, "layers holds 3; this model's layers run from 0 to 2"),
+                         ({"heads": [-1]}, "heads holds -1; this model's heads run from 0 to 3"),
+                         ({"candidates": 0}, "candidates is 0; a trace keeps 1 or more")):
+        with pytest.raises(UsageError, match=message):
+            model.trace("Bonjour.", **bad)
+
+
+@pytest.mark.parametrize("way", [{}, {"beams": 1}, {"sample": True, "top_p": 0.9, "seed": 3, "stop": ["nothing"]}], ids=str)
+def test_a_shipped_model_does_the_same_when_watched(way: dict) -> None:
+    model = weft.load("fr-en")
+    texts = ["Le chat dort.", "Où est la gare ?"]
+    trace = model.trace(texts, **way)
+    for text, request, result in zip(texts, trace.requests, model.generate(texts, **way), strict=True):
+        assert (request.text, request.texts[0], request.results[0].score) == (text, result.text, result.score)
+        assert all(trace.pieces[token] for token in request.source)
+    assert model.trace("Bonjour.", max_new_tokens=0).requests[0].steps == ()
+    with pytest.raises(UsageError, match="input 1 is blank"):
+        model.trace(" ")
+
+
+def test_saved_and_loaded_without_loss(tmp_path: Path) -> None:
+    model = weft.load("fr-en")
+    for way in ({"n_best": 2}, {"sample": True, "top_p": 0.9, "stop": ["."], "logprobs": 2}, {"max_new_tokens": 0}):
+        trace = model.trace(["Le chat dort.", "Bonjour."], **way)
+        trace.save(tmp_path / "one.trace")
+        back = DecodingTrace.load(tmp_path / "one.trace")
+        arrays, others = {}, {}
+        assert _split(trace, "", arrays) == _split(back, "", others)
+        assert arrays.keys() == others.keys()
+        for name, array in arrays.items():
+            assert array.dtype == others[name].dtype and np.array_equal(array, others[name], equal_nan=array.dtype.kind == "f")
+        assert back.requests[0].results == trace.requests[0].results and back.options == trace.options
+        assert [path.name for path in tmp_path.iterdir()] == ["one.trace"]
+
+
+def test_damage_other_versions_and_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.trace"
+    weft.load("fr-en").trace("Oui.", layers=[0], beams=1).save(path)
+    good = path.read_bytes()
+    chance = np.random.default_rng(0)
+    for place in [0, 8, 9, len(good) - 1, *chance.integers(0, len(good), 60)]:
+        bad = bytearray(good)
+        bad[place] ^= 1 << int(chance.integers(8))
+        path.write_bytes(bad)
+        with pytest.raises(DataError):
+            DecodingTrace.load(path)
+    for content in (good[:-1], good[: len(good) // 2], b"", b"{}", good + b"more"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="cannot be read as a decoding trace"):
+            DecodingTrace.load(path)
+    path.write_bytes(save({"a": np.zeros(2)}))
+    with pytest.raises(DataError, match="no decoding trace"):
+        DecodingTrace.load(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        DecodingTrace.load(tmp_path / "nothing")
+    for header, message in (({"version": 2, "trace": {}}, "a trace of version 2; this Weft reads version 1"),
+                            ({"version": 1, "trace": {"model": "x"}}, "no sound trace of version 1"),
+                            ({"version": 1, "trace": {"model": 3}}, "no sound trace of version 1")):
+        path.write_bytes(_file(json.dumps(header)))
+        with pytest.raises(DataError, match=message):
+            DecodingTrace.load(path)
+
+
+def _file(header: str) -> bytes:
+    from weft.spec.decoding_trace import _digest
+
+    return save({}, {"weft.decoding_trace": header, "sha256": _digest(header, {})})

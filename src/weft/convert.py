@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -27,6 +27,7 @@ from weft.tensors import STORES, Stored, read_file, write_file
 from weft.text import Tokenizer
 from weft.text.chat import special_texts
 from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, special_roles, tokenizer_files
+from weft.text.multilingual import language_code
 
 INDEX = "model.safetensors.index.json"
 MOST_SHOWN = 1 << 26
@@ -40,12 +41,13 @@ HEAD_TASKS = {"classification": "classify", "tag": "tag", "embedding": "embed"}
 
 @dataclass(frozen=True)
 class Imported:
-    """What came in. dropped: (tensor, reason) of what is not kept."""
+    """What came in. dropped: (tensor, reason) of what is not kept. notes: what a user has to choose."""
 
     path: Path
     family: str
     config: c.ModelConfig
     dropped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- in
@@ -72,7 +74,17 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     template = read_chat_template(folder, special_texts(config.special, tokenizer))
     path = save_bundle(out, config, tensors, tokenizer.to_json(), _generation(folder), card, task=task, family=name,
                        chat_template=template, roles=roles)
-    return Imported(path, name, config, tuple(dropped))
+    return Imported(path, name, config, tuple(dropped), tuple(_notes(config, tokenizer)))
+
+
+def _notes(config: c.ModelConfig, tokenizer: Tokenizer) -> Iterator[str]:
+    """The languages of a translator between many."""
+    codes = {index: code for token, index in tokenizer.special_tokens.items() if (code := language_code(token))}
+    if config.kind != "encoder-decoder" or not codes or tokenizer.openings:
+        return
+    read = ", ".join(codes[token] for token in (*config.special.prefix, *config.special.ending) if token in codes)
+    yield (f"it knows {len(codes)} languages, {', '.join(sorted(codes.values())[:3])}, ...: choose with weft translate --from "
+           f"CODE --to CODE. Without --from, texts count as {read or 'in none of them'}; without --to, it is free to choose")
 
 
 def find_checkpoint(source: str) -> Path:

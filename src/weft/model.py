@@ -36,6 +36,7 @@ from weft.tasks.tag import WORD, encode_text, entities, tag_rows, tag_words
 from weft.text import StreamDecoder, Tokenizer
 from weft.text.chat import render, special_texts
 from weft.text.controls import Controls
+from weft.text.multilingual import language_code
 from weft.text.sentences import split_to_fit
 from weft.text.stops import StopFilter, first_stop
 
@@ -112,6 +113,40 @@ class Model:
         results = self.generate([texts] if isinstance(texts, str) else list(texts), too_long=too_long, **options)
         outputs = [result.text for result in results]
         return outputs[0] if single else outputs
+
+    @cached_property
+    def languages(self) -> dict[str, int]:
+        """Codes of the languages that a many-to-many translator knows (de, de_DE, deu_Latn, ...) -> ids of their tokens."""
+        found = {language_code(token): index for token, index in self.tokenizer.special_tokens.items()}
+        return {code: index for code, index in sorted(found.items()) if code}
+
+    def between(self, source: str = "", target: str = "") -> Model:
+        """This translator with texts in the language `source` and answers in `target`; an empty one stays as it is.
+
+        Raises UnknownNameError, or UsageError for a model whose template has no place for the source language.
+        """
+        self.require("translate")
+        for code in filter(None, (source, target)):
+            if code not in self.languages:
+                raise UnknownNameError("language", code, self.languages, "" if self.languages else
+                                       " This model's tokenizer has no tokens for languages.")
+        other = copy.copy(self)
+        if source:
+            other.config = replace(self.config, special=self._spoken(self.languages[source]))
+        if target and self.tokenizer.openings:
+            raise UsageError(f"this model is told the language by the text: begin it with >>{target}<<")
+        if target:
+            other.defaults = _override(self.defaults, {"forced_first": self.languages[target]})
+        return other
+
+    def _spoken(self, language: int) -> c.SpecialTokens:
+        """Special tokens with another language around a text."""
+        special, known = self.config.special, set(self.languages.values())
+        if not known & {*special.prefix, *special.ending}:
+            raise UsageError("this model's tokenizer puts no source language around a text, so that it cannot be told one")
+        prefix, suffix = (tuple(language if token in known else token for token in part)
+                          for part in (special.prefix, special.ending))
+        return replace(special, prefix=prefix, suffix=suffix)
 
     def complete(self, prompts: str | Sequence[str], *, truncate: Truncate = "refuse", **options: Any) -> Any:
         """A prompt -> its Result, whose `text` is what the model adds to `prompt`; a list -> a list of them.

@@ -64,9 +64,9 @@ def prompt_ids(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> lis
 
 
 def output_ids(tokenizer: Tokenizer, special: c.SpecialTokens, item: str | Sequence[int], end: bool) -> list[int]:
-    """A given output as ids; end: with an end-of-sequence, where it has none."""
+    """A given output as ids; end: with an end-of-sequence, where the model has one and the output has none."""
     ids = tokenizer.encode(item) if isinstance(item, str) else list(item)
-    return [*ids, special.eos] if end and ids[-1:] != [special.eos] else ids
+    return [*ids, special.eos] if end and special.eos is not None and ids[-1:] != [special.eos] else ids
 
 
 def given_ids(tokenizer: Tokenizer, special: c.SpecialTokens, prompt: str | Sequence[int],

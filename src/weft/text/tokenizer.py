@@ -174,6 +174,11 @@ class Tokenizer:
         added = self._hf.get_added_tokens_decoder().get(token)
         return (added.lstrip, added.rstrip) if added else (False, False)
 
+    @cached_property
+    def special_tokens(self) -> dict[str, int]:
+        """Those that no text becomes -> id."""
+        return {token.content: index for index, token in self._hf.get_added_tokens_decoder().items() if token.special}
+
     def with_template(self, before: Sequence[int], after: Sequence[int]) -> Tokenizer:
         """A tokenizer whose own template puts these ids around a text, where this one has none; the plain one, of
         `_template`. A tokenizer that came with one keeps it."""

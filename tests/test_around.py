@@ -44,7 +44,7 @@ def test_sources_end(tmp_path: Path, template: str, source: list[int]) -> None:
 def test_prompts_go_on(tmp_path: Path, template: str, prompt: list[int]) -> None:
     model = imported(tmp_path, template, "llama", "LlamaForCausalLM", llama.EXAMPLES["plain"])
     special = model.config.special
-    assert prompt_ids(model.tokenizer, special, "w2 w3") == prompt and special.suffix == ()
+    assert prompt_ids(model.tokenizer, special, "w2 w3") == prompt and special.suffix is None
     assert model.complete("w2 w3", max_new_tokens=3).tokens == model.generate([prompt], max_new_tokens=3)[0].tokens
 
 

@@ -6,6 +6,7 @@
     generation.json      its default GenerationOptions
     card.md              what it is, where it comes from, how good it is
     chat_template.jinja  how messages become a prompt; only where the model has one
+    special_tokens.json  role -> token, as an imported tokenizer names them (cls_token, ...); only for export
     manifest.json        format, Weft's version, task, and size and SHA-256 of every file above; written last
 """
 
@@ -35,7 +36,8 @@ from weft.text import Tokenizer
 FORMAT = 1
 FILES = ("config.json", "weights.safetensors", "tokenizer.json", "generation.json", "card.md")
 CHAT_TEMPLATE = "chat_template.jinja"
-OPTIONAL = (CHAT_TEMPLATE,)
+SPECIAL_TOKENS = "special_tokens.json"
+OPTIONAL = (CHAT_TEMPLATE, SPECIAL_TOKENS)
 """Files of a bundle where its manifest names them."""
 MANIFEST = "manifest.json"
 EDITABLE = ("generation.json", "card.md")
@@ -56,6 +58,8 @@ class Bundle:
     family: str | None = None
     """The family it was imported from."""
     chat_template: str | None = None
+    roles: dict[str, str] | None = None
+    """Role -> token, as an imported tokenizer names them; None where Weft made it, and for bundles of before."""
 
     def tensors(self) -> dict[str, Stored]:
         """Every stored parameter, mapped from the file and checked against the parameter table. Raises BundleError."""
@@ -101,8 +105,8 @@ def write_flushed(path: Path, content: bytes) -> None:
 
 def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, np.ndarray | Stored], tokenizer_json: str,
                 generation: Mapping[str, Any], card: str, *, task: str = "translate", store: str = "float32",
-                family: str | None = None, chat_template: str | None = None) -> Path:
-    """Write a bundle, whole or not at all; other files in the folder are left alone, but for the chat template of a bundle
+                family: str | None = None, chat_template: str | None = None, roles: Mapping[str, str] | None = None) -> Path:
+    """Write a bundle, whole or not at all; other files in the folder are left alone, but for the optional ones of a bundle
     before it.
 
     store: float32, float16 or bfloat16, for arrays; tensors that are Stored already stay as they are.
@@ -118,7 +122,8 @@ def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, n
         "tokenizer.json": tokenizer_json.encode(),
         "generation.json": _json(dict(generation)),
         "card.md": card.encode(),
-    } | ({} if chat_template is None else {CHAT_TEMPLATE: chat_template.encode()})
+    } | ({} if chat_template is None else {CHAT_TEMPLATE: chat_template.encode()}) | (
+        {} if roles is None else {SPECIAL_TOKENS: _json(dict(roles))})
     files = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
              for name, content in contents.items()}
 
@@ -169,7 +174,7 @@ def open_bundle(folder: str | Path) -> Bundle:
     _check_contents(folder, manifest["files"])
     template = _read_text(folder / CHAT_TEMPLATE) if CHAT_TEMPLATE in manifest["files"] else None
     return Bundle(folder, config, text, _read_generation(folder / "generation.json"), _read_text(folder / "card.md"),
-                  manifest["task"], manifest.get("family"), template)
+                  manifest["task"], manifest.get("family"), template, _read_roles(folder, manifest["files"]))
 
 
 def find_model(name: str) -> Path:
@@ -235,6 +240,15 @@ def _read_generation(path: Path) -> dict[str, Any]:
     return values
 
 
+def _read_roles(folder: Path, files: Mapping[str, Any]) -> dict[str, str] | None:
+    if SPECIAL_TOKENS not in files:
+        return None
+    values = read_json(folder / SPECIAL_TOKENS)
+    if not isinstance(values, dict) or not all(isinstance(token, str) for token in values.values()):
+        raise BundleError(f"{folder / SPECIAL_TOKENS} must be a table of roles and tokens; the file is damaged")
+    return values
+
+
 def _check_format(folder: Path, manifest: Any) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
@@ -287,5 +301,4 @@ def _check_table(place: Path, config: ModelConfig, found: Mapping[str, tuple[int
     faults += [f"{name} {shape} is not in the model" for name, shape in found.items() if name not in wanted]
     faults += [f"{name} is missing, {shape} wanted" for name, shape in wanted.items() if name not in found]
     if faults:
-        more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
-        raise BundleError(f"{place}: the weights do not belong to the config: {'; '.join(faults[:8])}{more}")
+        raise BundleError(f"{place}: the weights do not belong to the config: {'; '.join(faults)}")

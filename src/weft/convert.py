@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -17,7 +17,7 @@ from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_flu
 from weft.card import imported_card
 from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError, WeftError
 from weft.families.family import Family, families, find_family
-from weft.families.foreign import ForeignConfig
+from weft.families.foreign import PROBLEMS, ForeignConfig
 from weft.families.generation import KEYS, read_generation, write_generation
 from weft.families.rules import Rule, Same
 from weft.spec import config as c
@@ -27,7 +27,8 @@ from weft.spec.tagged import from_dict
 from weft.tensors import STORES, Stored, read_file, write_file
 from weft.text import Tokenizer
 from weft.text.chat import special_texts
-from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, tokenizer_files
+from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, special_roles, tokenizer_files
+from weft.text.multilingual import language_code
 
 INDEX = "model.safetensors.index.json"
 MOST_SHOWN = 1 << 26
@@ -41,12 +42,13 @@ HEAD_TASKS = {"classification": "classify", "tag": "tag", "embedding": "embed"}
 
 @dataclass(frozen=True)
 class Imported:
-    """What came in. dropped: (tensor, reason) of what is not kept."""
+    """What came in. dropped: (tensor, reason) of what is not kept. notes: what a user has to choose."""
 
     path: Path
     family: str
     config: c.ModelConfig
     dropped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- in
@@ -63,7 +65,8 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
         raise UsageError(f"{out} is the checkpoint itself, whose config.json would be lost; choose another folder")
     name, family, config = read_config(folder, ignore_keys)
     tokenizer = read_tokenizer(folder)
-    config = _with_tokenizer(folder, config, tokenizer)
+    roles = special_roles(folder, tokenizer) or None
+    config, tokenizer = _with_tokenizer(folder, config, tokenizer)
     tensors, dropped = read_weights(folder, family, config)
     generation, passed_over = read_defaults(folder, config)
     dropped += passed_over
@@ -72,8 +75,18 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
                          size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped, generation=generation)
     template = read_chat_template(folder, special_texts(config.special, tokenizer))
     path = save_bundle(out, config, tensors, tokenizer.to_json(), generation, card, task=task, family=name,
-                       chat_template=template)
-    return Imported(path, name, config, tuple(dropped))
+                       chat_template=template, roles=roles)
+    return Imported(path, name, config, tuple(dropped), tuple(_notes(config, tokenizer)))
+
+
+def _notes(config: c.ModelConfig, tokenizer: Tokenizer) -> Iterator[str]:
+    """The languages of a translator between many."""
+    codes = {index: code for token, index in tokenizer.special_tokens.items() if (code := language_code(token))}
+    if config.kind != "encoder-decoder" or not codes or tokenizer.openings:
+        return
+    read = ", ".join(codes[token] for token in (*config.special.prefix, *config.special.ending) if token in codes)
+    yield (f"it knows {len(codes)} languages, {', '.join(sorted(codes.values())[:3])}, ...: choose with weft translate --from "
+           f"CODE --to CODE. Without --from, texts count as {read or 'in none of them'}; without --to, it is free to choose")
 
 
 def find_checkpoint(source: str) -> Path:
@@ -109,7 +122,10 @@ def read_config(folder: Path, ignore_keys: Iterable[str] = ()) -> tuple[str, Fam
     name, family = find_family(values["model_type"])
     foreign = ForeignConfig(values)
     foreign.expect("add_cross_attention", False)
-    config = _read_model(family, foreign, _head_kind(family, values))
+    head = _head_kind(family, values)
+    if head == "classification":
+        foreign.expect("problem_type", "single_label_classification", *PROBLEMS.values())
+    config = _read_model(family, foreign, head)
     foreign.refuse_unread((*getattr(family, "IGNORED", ()), *ignore_keys))
     return name, family, config
 
@@ -133,8 +149,9 @@ def _head_kind(family: Family, values: Mapping[str, Any]) -> str:
     return family.ARCHITECTURES[named[0]]
 
 
-def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -> c.ModelConfig:
-    """The config with the tokenizer's fingerprint and what it puts around a text. Raises ConfigError if it is too big."""
+def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[c.ModelConfig, Tokenizer]:
+    """The config with the tokenizer's fingerprint and what it puts around a text, which a plain template then need not say
+    again (export puts it back). Raises ConfigError if the tokenizer is too big."""
     if tokenizer.rows > config.vocabulary:
         raise ConfigError(f"{folder}: the tokenizer's ids need {tokenizer.rows:,} rows, the model's embedding (vocab_size) has "
                           f"{config.vocabulary:,}; they do not belong together. Take the tokenizer that the model was "
@@ -142,7 +159,9 @@ def _with_tokenizer(folder: Path, config: c.ModelConfig, tokenizer: Tokenizer) -
     prefix, suffix = _around(config, tokenizer)
     roles = special_ids(folder, tokenizer)
     special = replace(config.special, prefix=prefix, suffix=suffix, mask=roles.get("mask_token"), unk=roles.get("unk_token"))
-    return replace(config, tokenizer=tokenizer.fingerprint, special=special)
+    if (prefix, suffix or ()) == tokenizer.around:
+        tokenizer = tokenizer.without_template(*tokenizer.around)
+    return replace(config, tokenizer=tokenizer.fingerprint, special=special), tokenizer
 
 
 def _around(config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
@@ -152,7 +171,7 @@ def _around(config: c.ModelConfig, tokenizer: Tokenizer) -> tuple[tuple[int, ...
     if config.kind == "encoder-decoder":
         return prefix, suffix or None
     if config.kind == "decoder-only" and isinstance(config.head, c.LanguageModelHead):
-        return prefix, ()
+        return prefix, None
     return prefix, suffix
 
 
@@ -209,8 +228,12 @@ def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[d
         elif name not in used:
             faults.append(f"{name} {list(tensor.shape)} is not in the model")
     if faults:
-        shown = "; ".join(faults[:20]) + (f" and {len(faults) - 20} more" if len(faults) > 20 else "")
-        raise BundleError(f"{folder}: the tensors do not belong to config.json: {shown}")
+        raise BundleError(f"{folder}: the tensors do not belong to config.json: {'; '.join(faults)}")
+    broken = sorted(name for name in used if foreign[name].has_nan())
+    if broken:
+        raise BundleError(f"{folder}: {', '.join(broken)} {'hold' if len(broken) > 1 else 'holds'} values that are no numbers "
+                          f"(NaN), so that every answer would be none. The file is damaged, or its training failed; fetch it "
+                          f"again")
     return {name: found[name] for name, row in table.items() if row.tie is None}, dropped
 
 
@@ -269,19 +292,19 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Stored]:
     bad = sorted({str(shard) for shard in names.values() if not isinstance(shard, str) or Path(shard).name != shard
                   or not (folder / shard).is_file()})
     if bad:
-        raise BundleError(f"{index} names files that are not in {folder}: {', '.join(bad[:8])}. Download them too, or correct "
+        raise BundleError(f"{index} names files that are not in {folder}: {', '.join(bad)}. Download them too, or correct "
                           f"the index")
     found: dict[str, Stored] = {}
     for shard in sorted(set(names.values())):
         tensors = read_file(folder / shard, others=True)
         twice = sorted(set(found) & set(tensors))
         if twice:
-            raise BundleError(f"{folder}: {', '.join(twice[:8])} come in {shard} and in another file too; which of them counts "
+            raise BundleError(f"{folder}: {', '.join(twice)} come in {shard} and in another file too; which of them counts "
                               f"is not said")
         found |= tensors
     missing = sorted(set(names) - set(found))
     if missing:
-        raise BundleError(f"{folder}: the index names tensors that are in no file: {', '.join(missing[:8])}. The files are not "
+        raise BundleError(f"{folder}: the index names tensors that are in no file: {', '.join(missing)}. The files are not "
                           f"those of the index; download them again")
     return found
 
@@ -322,7 +345,10 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
     kinds = {tensor.kind for tensor in tensors.values()}
     values["dtype"] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[kinds.pop() if len(kinds) == 1 else "F32"]
     tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
-    texts = tokenizer_files(tokenizer, special_texts(bundle.config.special, tokenizer), bundle.config.window.source)
+    special = bundle.config.special
+    roles = special_texts(special, tokenizer) if bundle.roles is None else bundle.roles
+    texts = tokenizer_files(tokenizer.with_template(special.prefix, special.suffix or ()), roles, bundle.config.window.source,
+                            segments=bundle.config.embedding.types > 1)
     if bundle.chat_template is not None:
         texts[CHAT_TEMPLATE] = bundle.chat_template
     texts["config.json"] = json.dumps(values, indent=2)
@@ -366,8 +392,9 @@ def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
     if isinstance(config.head, (c.ClassificationHead, c.TagHead)):
         values |= {"id2label": {str(i): label for i, label in enumerate(config.head.labels)},
                    "label2id": {label: i for i, label in enumerate(config.head.labels)}}
-    if isinstance(config.head, c.ClassificationHead) and config.head.multi_label:
-        values["problem_type"] = "multi_label_classification"
+    if isinstance(config.head, c.ClassificationHead):
+        kind = next((kind for field, kind in PROBLEMS.items() if getattr(config.head, field)), None)
+        values |= {} if kind is None else {"problem_type": kind}
     try:
         again = _read_model(family, ForeignConfig(values), config.head.type)
     except ConfigError as error:

@@ -34,10 +34,11 @@ from weft.tasks import find_task
 from weft.tasks.classify import classified
 from weft.tasks.complete import Truncate, continuation, fit, given_ids, output_ids, prompt_ids
 from weft.tasks.fill import Candidate, fill
-from weft.tasks.tag import WORD, entities, tag_words
+from weft.tasks.tag import WORD, encode_text, entities, tag_rows, tag_words
 from weft.text import StreamDecoder, Tokenizer
 from weft.text.chat import render, special_texts
 from weft.text.controls import Controls
+from weft.text.multilingual import language_code
 from weft.text.sentences import split_to_fit
 from weft.text.stops import StopFilter, first_stop
 
@@ -115,6 +116,40 @@ class Model:
         outputs = [result.text for result in results]
         return outputs[0] if single else outputs
 
+    @cached_property
+    def languages(self) -> dict[str, int]:
+        """Codes of the languages that a many-to-many translator knows (de, de_DE, deu_Latn, ...) -> ids of their tokens."""
+        found = {language_code(token): index for token, index in self.tokenizer.special_tokens.items()}
+        return {code: index for code, index in sorted(found.items()) if code}
+
+    def between(self, source: str = "", target: str = "") -> Model:
+        """This translator with texts in the language `source` and answers in `target`; an empty one stays as it is.
+
+        Raises UnknownNameError, or UsageError for a model whose template has no place for the source language.
+        """
+        self.require("translate")
+        for code in filter(None, (source, target)):
+            if code not in self.languages:
+                raise UnknownNameError("language", code, self.languages, "" if self.languages else
+                                       " This model's tokenizer has no tokens for languages.")
+        other = copy.copy(self)
+        if source:
+            other.config = replace(self.config, special=self._spoken(self.languages[source]))
+        if target and self.tokenizer.openings:
+            raise UsageError(f"this model is told the language by the text: begin it with >>{target}<<")
+        if target:
+            other.defaults = _override(self.defaults, {"forced_first": self.languages[target]})
+        return other
+
+    def _spoken(self, language: int) -> c.SpecialTokens:
+        """Special tokens with another language around a text."""
+        special, known = self.config.special, set(self.languages.values())
+        if not known & {*special.prefix, *special.ending}:
+            raise UsageError("this model's tokenizer puts no source language around a text, so that it cannot be told one")
+        prefix, suffix = (tuple(language if token in known else token for token in part)
+                          for part in (special.prefix, special.ending))
+        return replace(special, prefix=prefix, suffix=suffix)
+
     def complete(self, prompts: str | Sequence[str], *, truncate: Truncate = "refuse", **options: Any) -> Any:
         """A prompt -> its Result, whose `text` is what the model adds to `prompt`; a list -> a list of them.
 
@@ -186,8 +221,12 @@ class Model:
         self.require("tag")
         many = [texts] if isinstance(texts, str) else list(texts)
         spans = [[match.span() for match in WORD.finditer(text)] for text in many]
-        words = [[text[start:end] for start, end in row] for text, row in zip(many, spans, strict=True)]
-        tagged = tag_words(self.runner, self.tokenizer, self.config, words)
+        if self.bundle.family is None:
+            words = [[text[start:end] for start, end in row] for text, row in zip(many, spans, strict=True)]
+            tagged = tag_words(self.runner, self.tokenizer, self.config, words)
+        else:
+            tagged = tag_rows(self.runner, self.config, [encode_text(self.tokenizer, text, row, self.config)
+                                                         for text, row in zip(many, spans, strict=True)])
         for text, row, (tags, _) in zip(many, spans, tagged, strict=True):
             if len(tags) < len(row):
                 self.notices.append(f"{_beginning(text)} has {len(row)} words; only the {len(tags)} in the window of "
@@ -439,6 +478,7 @@ class Model:
             return self.task.sources(self.tokenizer, [item], special)[0]
         ids = _rows(item)[0]
         self._check_ids([ids], "source", None)
+        assert special.eos is not None  # every encoder-decoder has it
         return ids if ids and ids[-1] == special.eos else [*ids, special.eos]
 
     def _check_window(self, index: int, source: list[int], way_out: str) -> None:

@@ -22,6 +22,9 @@ from weft.errors import BundleError
 STORES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """How weights may be stored, and what safetensors calls it."""
 _BITS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_INFINITY = {"F16": 0x7C00, "BF16": 0x7F80}
+CHUNK = 1 << 18
+"""Numbers looked at together, so few that they stay in the processor's cache."""
 MOST_HEADER = 32 << 20
 """Bytes of a header: room for hundreds of thousands of tensors, and little enough to read from a file that lies."""
 
@@ -41,6 +44,13 @@ class Stored:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.bits.shape
+
+    def has_nan(self) -> bool:
+        """Whether a number of it is none: its exponent full, its fraction not empty. Little memory is taken."""
+        wide = self.kind == "F32"
+        kind, magnitude, infinity = ("<u4", 0x7FFFFFFF, 0x7F800000) if wide else ("<u2", 0x7FFF, _INFINITY[self.kind])
+        flat = np.ravel(self.bits).view(kind)
+        return any(int((flat[start : start + CHUNK] & magnitude).max()) > infinity for start in range(0, len(flat), CHUNK))
 
     def wide(self) -> np.ndarray:
         """float32, a copy."""

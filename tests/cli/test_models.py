@@ -12,6 +12,7 @@ import pytest
 
 from tests.bundles import FAMILIES, bundle, checkpoint, edit
 from weft.bundle import open_bundle
+from weft.model import load
 from weft.spec.parameters import count
 
 MADE = {"translate": ("marian", ""), "complete": ("gpt2", ""), "fill": ("bert", ""), "classify": ("bert", "classification"),
@@ -30,6 +31,7 @@ def _models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     made = {verb: bundle(folder / verb, name, head, around=True) for verb, (name, head) in MADE.items() if verb != "complete"}
     return made | {"complete": bundle(folder / "complete", "gpt2"), "started": bundle(folder / "started", "gpt2", around=True),
+                   "unstarted": bundle(folder / "unstarted", "gpt2", bos_token_id=None),
                    "decoder_classify": bundle(folder / "decoder_classify", "gpt2", "classification")}
 
 
@@ -82,8 +84,11 @@ def test_no_new_tokens_and_empty_prompts(weft: Callable, models: dict[str, Path]
     assert weft("complete", "--model", models["complete"], "--max-new-tokens", 0, "w1") == (0, "\n", "")
     status, out, _ = weft("complete", "--model", models["complete"], "--max-new-tokens", 0, "--json", "w1", "w2")
     assert status == 0 and [json.loads(line)["tokens"] for line in out.splitlines()] == [[], []]
+    status, out, _ = weft("complete", "--model", models["complete"], "--max-new-tokens", 3, "--json", "")
+    (begun,) = load(models["complete"]).generate([[1]], max_new_tokens=3)
+    assert status == 0 and json.loads(out)["tokens"] == list(begun.tokens)
     for stdin in (b"", b"\n"):
-        status, out, err = weft("complete", "--model", models["complete"], *([] if stdin else [""]), stdin=stdin)
+        status, out, err = weft("complete", "--model", models["unstarted"], *([] if stdin else [""]), stdin=stdin)
         assert status == 2 and "the prompt is empty, and this model has no start token to begin with; give it some text" in err
     status, out, err = weft("complete", "--model", models["started"], "--max-new-tokens", 3, "--json", "")
     assert status == 0 and json.loads(out)["prompt"] == "" and err == ""
@@ -146,13 +151,12 @@ def test_a_long_text_is_cut_with_a_notice(weft: Callable, models: dict[str, Path
     assert err == f"weft: note: the text {long[:30] + '…'!r} has 10002 tokens; only the window of 40 was read\n"
     status, out, err = weft("tag", "--model", models["tag"], long)
     assert status == 0 and out
-    assert err == (f"weft: note: the text {long[:30] + '…'!r} has 10000 words; only the 39 in the window of 40 tokens were "
+    assert err == (f"weft: note: the text {long[:30] + '…'!r} has 10000 words; only the 38 in the window of 40 tokens were "
                    f"read\n")
 
 
 def test_a_text_that_leaves_no_token(weft: Callable, models: dict[str, Path]) -> None:
     from weft.errors import UsageError
-    from weft.model import load
 
     with pytest.raises(UsageError, match="the text '' has no tokens, and this model puts none around a text; give it words"):
         load(models["decoder_classify"]).classify("")
@@ -224,6 +228,12 @@ def test_every_family_is_shown(weft: Callable, tmp_path: Path, name: str) -> Non
     rows = [line.split() for line in out.splitlines() if re.search(r"  [\d,]+  \d+$", line)]
     assert sum(int(row[-2].replace(",", "")) * int(row[-1]) for row in rows) == total
     assert len(weft("show", "model", path, "--every-layer")[1]) >= len(out)
+
+
+@pytest.mark.parametrize(("name", "near", "far"), [("gemma3", 10000.0, 1000000.0), ("modernbert", 10000.0, 160000.0)])
+def test_positions_of_local_layers_are_shown(weft: Callable, tmp_path: Path, name: str, near: float, far: float) -> None:
+    _, out, _ = weft("show", "model", bundle(tmp_path / "m", name))
+    assert f"  position: rotary (base {far})\n" in out and f"  position in local layers: rotary (base {near})\n" in out
 
 
 @pytest.mark.parametrize("verb", ["complete", "fill", "classify", "tag", "import", "export", "show", "translate"])

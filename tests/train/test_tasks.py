@@ -81,7 +81,7 @@ def test_tagging_without_seqeval_goes_by_the_loss(files: dict[str, str], tmp_pat
     assert end.best_score is None and end.best_loss is not None
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "palm", "jurassic"])
 def test_complete(files: dict[str, str], tmp_path: Path, family: str) -> None:
     finished(data=(files["text"],), out=str(tmp_path / "o"), task="complete", family=family, steps=200, context=24)
     model = weft.load(tmp_path / "o")
@@ -146,8 +146,16 @@ def test_a_stopped_run_goes_on_exactly(files: dict[str, str], tmp_path: Path, ta
 def test_what_cannot_be_trained_is_said(files: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing is trained for the task embed"):
         finished(data=(files["classify"],), out=str(tmp_path / "o"), task="embed", steps=1)
-    with pytest.raises(UsageError, match="--family rnn does not complete; llama and gpt2 do"):
+    known = "Known: classify, complete, denoise, fill, tag, translate."
+    with pytest.raises(UsageError, match=rf"unknown task 'clasify'. Did you mean 'classify'\? {known}"):
+        finished(data=(files["classify"],), out=str(tmp_path / "o"), task="clasify", steps=1)
+    with pytest.raises(UsageError, match="--family rnn does not complete; use llama, gpt2, palm, jurassic"):
         finished(data=(files["text"],), out=str(tmp_path / "o"), task="complete", family="rnn", heads=None, steps=1)
+    with pytest.raises(DataError, match="every training example has the label 'warm'; a classifier needs two or more"):
+        (tmp_path / "one.tsv").write_text("warm\tsun\nwarm\tfog\n" * 20)
+        finished(data=(str(tmp_path / "one.tsv"),), out=str(tmp_path / "o"), task="classify", source_column=1, target_column=0,
+                 steps=1)
+    assert not (tmp_path / "o" / "run").exists()
     with pytest.raises(DataError, match=r"weather.tsv, line 1: the tag 'fog"):
         (tmp_path / "weather.tsv").write_text("word\tfog and rain\n")
         finished(data=(str(tmp_path / "weather.tsv"),), out=str(tmp_path / "o"), task="tag", steps=1)

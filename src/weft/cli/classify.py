@@ -13,8 +13,8 @@ _EXAMPLES = """examples:
   weft classify "a gripping, funny film"
   weft classify --model my-model --json < texts.txt
 
-A text is a line: its label, then every label with its probability, TABs between. A blank line stays blank;
-with --json its label is null."""
+A text is a line: its label, then every label with its probability, TABs between. A model of a regression gives its numbers
+in place of probabilities. A blank line stays blank; with --json its label is null."""
 
 
 def run(argv: list[str]) -> int:

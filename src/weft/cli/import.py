@@ -11,8 +11,9 @@ _EXAMPLES = """examples:
   weft import google/flan-t5-small flan-t5       (from the hub, with `pip install 'weft[hub]'`)
 
 The folder holds config.json, *.safetensors and a tokenizer (tokenizer.json; vocab.json and merges.txt; vocab.txt; a
-SentencePiece .model; or Marian's source.spm and vocab.json). A chat template comes along, for weft complete --chat; it is
-rendered in a sandbox. Nothing else in the folder is executed, and pickle weights (.bin, .pt) are refused."""
+SentencePiece .model, with M2M100's vocab.json; or Marian's source.spm and vocab.json). A chat template comes along, for
+weft complete --chat; it is rendered in a sandbox. Nothing else in the folder is executed, and pickle weights (.bin, .pt)
+are refused."""
 
 
 def run(argv: list[str]) -> int:
@@ -29,4 +30,6 @@ def run(argv: list[str]) -> int:
           f"{done.config.window.target if done.config.decoder else done.config.window.source}")
     for name, reason in done.dropped:
         print(f"left out {name}: {reason}")
+    for note in done.notes:
+        print(f"note: {note}")
     return 0

@@ -13,6 +13,7 @@ _EXAMPLES = """examples:
   weft translate "J'aime l'apprentissage automatique"
   weft translate --model en-fr "I love machine learning"
   cat letters.fr | weft translate > letters.en
+  weft translate --model nllb-bundle --from eng_Latn --to bul_Cyrl "Where is the station?"
   weft translate --beam 5 --n-best 3 --scores "Où est la gare ?"
   weft translate --sample --top-p 0.9 --seed 7 "Bonjour."
 
@@ -26,6 +27,9 @@ def run(argv: list[str]) -> int:
                     usage="weft translate [options] [text ...]")
     parser.add_argument("text", nargs="*", help="texts to translate; none: lines of standard input")
     parser.add_argument("--model", default="fr-en", help="bundle folder or shipped model (default: fr-en)")
+    parser.add_argument("--from", dest="source", default="", metavar="CODE",
+                        help="language of the texts, of a model of many (eng_Latn, en_XX, en); default: its checkpoint's")
+    parser.add_argument("--to", dest="target", default="", metavar="CODE", help="language to translate into, of such a model")
     parser.add_argument("--scores", action="store_true", help="print the score before each translation")
     parser.add_argument("--batch-lines", type=int, default=64, metavar="N",
                         help="most lines translated together (default: 64)")
@@ -38,6 +42,7 @@ def run(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     model = load(arguments.model, precision=arguments.precision)
     model.require("translate")
+    model = model.between(arguments.source, arguments.target)
     options = generation_options(arguments)
     chosen = model.options(**options)  # refuse what cannot be before the first line is read
     if arguments.explain_settings:

@@ -19,7 +19,7 @@ PREFIX = "model."
 DROPPED = (("model.shared.weight", "not used where embeddings are not tied"),
            ("model.encoder.embed_tokens.weight", "tied to model.shared.weight"),
            ("model.*coder.version", "a number of the library it was trained with"))
-IGNORED = ("_num_labels", "add_bias_logits", "classif_dropout", "encoder_layerdrop", "decoder_layerdrop", "num_hidden_layers",
+IGNORED = ("add_bias_logits", "classif_dropout", "encoder_layerdrop", "decoder_layerdrop", "num_hidden_layers",
            "do_blenderbot_90_layernorm", "extra_pos_embeddings", "replacing_rate", "save_step", "student_encoder_layers",
            "student_decoder_layers", "author", "kobart_version")
 SIZES = {"bart-base": (6, 768, 12, 3072), "bart-large": (12, 1024, 16, 4096)}

@@ -18,7 +18,7 @@ def build(foreign: ForeignConfig, head: str, stack: c.TransformerStack, *, vocab
     """
     heads: dict[str, c.Head] = {
         "language_model": c.LanguageModelHead(bias),
-        "classification": c.ClassificationHead(foreign.labels(), "last", bias=False, multi_label=foreign.multi_label),
+        "classification": c.ClassificationHead(foreign.labels(), "last", bias=False, **foreign.problem),
         "tag": c.TagHead(foreign.labels())}
     shared = foreign.get("tie_word_embeddings", tied) and head == "language_model"
     scaling = stack.position.scaling if isinstance(stack.position, c.Rotary) else None

@@ -40,7 +40,7 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     heads: dict[str, c.Head] = {
         "language_model": c.LanguageModelHead(True, transform=c.Transform(activation, norm)),
         "classification": c.ClassificationHead(foreign.labels(), transform=c.Transform("relu"),
-                                               multi_label=foreign.multi_label),
+                                               **foreign.problem),
         "tag": c.TagHead(foreign.labels()),
         "embedding": c.EmbeddingHead()}
     return c.ModelConfig(vocabulary, foreign.get("dim", 768), encoder=stack, head=heads[head],

@@ -38,7 +38,7 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     stack = read_stack(foreign, c.Learned(), heads=4, size=1024)
     labels = foreign.labels()
     heads: dict[str, c.Head] = {
-        "classification": c.ClassificationHead(labels, transform=c.Transform("gelu"), multi_label=foreign.multi_label),
+        "classification": c.ClassificationHead(labels, transform=c.Transform("gelu"), **foreign.problem),
         "tag": c.TagHead(labels) if _is_tagger(foreign) else
         c.TagHead(labels if len(labels) == 1 else ("replaced",), transform=c.Transform(stack.feed_forward.activation)),
         "embedding": c.EmbeddingHead()}

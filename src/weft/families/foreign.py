@@ -22,11 +22,15 @@ HARMLESS = frozenset("""
     use_cache bos_token_id eos_token_id pad_token_id unk_token_id forced_bos_token_id forced_eos_token_id
     attention_dropout attention_probs_dropout_prob hidden_dropout_prob hidden_dropout dropout activation_dropout
     resid_pdrop embd_pdrop attn_pdrop classifier_dropout embed_dropout resid_dropout embedding_dropout dropout_rate
-    mlp_dropout pretraining_tp auto_map init_std
+    mlp_dropout pretraining_tp auto_map init_std _num_labels directionality pooler_fc_size pooler_num_attention_heads
+    pooler_num_fc_layers pooler_size_per_head pooler_type sbert_ce_default_activation_function sentence_transformers
+    is_llama_config unsloth_fixed unsloth_version
 """.split())  # noqa: SIM905
 """Keys that change nothing of what a model computes from given ids, or only how it is trained or searched."""
 
 
+PROBLEMS = {"multi_label": "multi_label_classification", "regression": "regression"}
+"""Field of c.ClassificationHead -> the `problem_type` that says it."""
 MOST_LABELS = 1_000_000
 _KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
     bool: ("true or false", (bool,)), int: ("a whole number", (int,)), float: ("a number", (int, float)),
@@ -114,7 +118,7 @@ class ForeignConfig:
     def special(self, vocabulary: int, *, pad: int | None = None, bos: int | None = None, eos: int | None = None,
                 start: int | None = None) -> c.SpecialTokens:
         """Ids from the usual keys, with the family's defaults. Of several ends the first is taken; those outside the
-        vocabulary count as absent."""
+        vocabulary count as absent. What fills batches and begins texts needs an id, and is another's or the last there."""
         def known(key: str, default: int | None) -> int | None:
             value = default if self.any(key) is None else self.any(key)
             value = value[0] if isinstance(value, list) and value else value
@@ -124,12 +128,14 @@ class ForeignConfig:
         last = ends if ends is not None else begins if begins is not None else vocabulary - 1
         pads = known("pad_token_id", pad)
         first = known("decoder_start_token_id", start)
-        return c.SpecialTokens(pad=last if pads is None else pads, unk=None, bos=begins, eos=last,
+        return c.SpecialTokens(pad=last if pads is None else pads, unk=None, bos=begins, eos=ends,
                                start=first if first is not None else begins if begins is not None else last)
 
     @property
-    def multi_label(self) -> bool:
-        return bool(self.get("problem_type") == "multi_label_classification")
+    def problem(self) -> dict[str, Any]:
+        """What c.ClassificationHead has of `problem_type`."""
+        kind = self.any("problem_type")
+        return {"multi_label": kind == PROBLEMS["multi_label"], "regression": kind == PROBLEMS["regression"]}
 
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their logits."""

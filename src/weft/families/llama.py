@@ -52,6 +52,7 @@ def read_with(foreign: ForeignConfig, head: str, *, mlp_bias: bool = False, acti
     vocabulary, width, heads = (foreign.need(key) for key in ("vocab_size", "hidden_size", "num_attention_heads"))
     length, size = foreign.need("max_position_embeddings"), foreign.get("head_dim", width // heads)
     tied = foreign.get("tie_word_embeddings", False) and head == "language_model"
+    foreign.expect("rope_interleaved", False)
     feed_forward = c.FeedForward(foreign.need("intermediate_size"), foreign.activation(activation, "silu"), gated=True,
                                  bias=mlp_bias)
     position = position or read_rotary(foreign, size, length)
@@ -70,7 +71,7 @@ def read_head(foreign: ForeignConfig, head: str) -> c.Head:
         return c.LanguageModelHead()
     if head == "tag":
         return c.TagHead(foreign.labels())
-    return c.ClassificationHead(foreign.labels(), "last", bias=False, multi_label=foreign.multi_label)
+    return c.ClassificationHead(foreign.labels(), "last", bias=False, **foreign.problem)
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:
@@ -85,15 +86,13 @@ def write_with(config: c.ModelConfig, activation: str = "hidden_act") -> dict[st
     stack = config.decoder
     assert isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary)
     size, scaling = config.head_size(stack.attention), stack.position.scaling
-    multi_label = isinstance(config.head, c.ClassificationHead) and config.head.multi_label
     return {"vocab_size": config.vocabulary, "hidden_size": config.width, "num_hidden_layers": stack.layers,
             "intermediate_size": stack.feed_forward.size, "num_attention_heads": stack.attention.heads,
             "num_key_value_heads": c.key_value_heads(stack.attention), "head_dim": size,
             activation: TORCH_ACTIVATIONS[stack.feed_forward.activation], "rms_norm_eps": stack.norm.epsilon,
             "max_position_embeddings": scaling.original if isinstance(scaling, c.DynamicScaling) else
             config.window.target, "tie_word_embeddings": config.embedding.sharing == "target",
-            "rope_parameters": write_rotary(stack.position, size),
-            **({"problem_type": "multi_label_classification"} if multi_label else {})}
+            "rope_parameters": write_rotary(stack.position, size)}
 
 
 TORCH_ACTIVATIONS = {**FOREIGN_ACTIVATIONS, "gelu_tanh": "gelu_pytorch_tanh"}

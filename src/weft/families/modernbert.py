@@ -64,7 +64,7 @@ def _read_head(foreign: ForeignConfig, head: str, norm: c.Norm) -> c.Head:
     heads: dict[str, c.Head] = {
         "language_model": c.LanguageModelHead(bias, transform=transform),
         "classification": c.ClassificationHead(foreign.labels(), pooling, transform=transform,
-                                               multi_label=foreign.multi_label),
+                                               **foreign.problem),
         "tag": c.TagHead(foreign.labels(), transform=transform),
         "embedding": c.EmbeddingHead()}
     return heads[head]

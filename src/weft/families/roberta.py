@@ -46,7 +46,7 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     heads: dict[str, c.Head] = {
         "language_model": c.LanguageModelHead(True, transform=c.Transform("gelu", stack.norm)),
         "classification": c.ClassificationHead(foreign.labels(), transform=c.Transform("tanh"),
-                                               multi_label=foreign.multi_label),
+                                               **foreign.problem),
         "tag": c.TagHead(foreign.labels()),
         "embedding": c.EmbeddingHead()}
     return c.ModelConfig(vocabulary, foreign.get("hidden_size", 768), encoder=stack, head=heads[head],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from weft.families import transformer
+from weft.families import jurassic, palm, transformer
 from weft.spec import config as c
 
 Builder = Callable[..., c.ModelConfig]
@@ -47,6 +47,18 @@ def llama(vocabulary: int, layers: int, width: int, heads: int, feed_forward: in
                          window=c.Window(window, window))
 
 
+def palm_like(vocabulary: int, layers: int, width: int, heads: int, feed_forward: int, *, window: int = 256) -> c.ModelConfig:
+    """Chowdhery et al. 2022, with heads as wide as they fit; gated as `llama`."""
+    gated = max(8, feed_forward * 2 // 3 // 8 * 8)
+    return palm.config(vocabulary, layers, width, heads, head_size=width // heads, feed_forward=gated, window=window)
+
+
+def jurassic_like(vocabulary: int, layers: int, width: int, heads: int, feed_forward: int, *, window: int = 256
+                  ) -> c.ModelConfig:
+    """Lieber et al. 2021."""
+    return jurassic.config(vocabulary, layers, width, heads, feed_forward=feed_forward, window=window)
+
+
 def modernbert(vocabulary: int, layers: int, width: int, heads: int, feed_forward: int, *, window: int = 256
                ) -> c.ModelConfig:
     """Warner et al. 2024, every layer global."""
@@ -63,6 +75,8 @@ BUILDERS: dict[str, tuple[str, Builder]] = {
     "transformer": ("encoder-decoder", transformer.config),
     "llama": ("decoder-only", llama),
     "gpt2": ("decoder-only", gpt2),
+    "palm": ("decoder-only", palm_like),
+    "jurassic": ("decoder-only", jurassic_like),
     "modernbert": ("encoder-only", modernbert),
 }
 """Name -> kind of model and builder; the first of a kind is its default."""

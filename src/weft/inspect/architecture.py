@@ -55,6 +55,8 @@ def _stacks(config: c.ModelConfig) -> Iterator[str]:
             yield f"{name}: {stack.layers} layers"
             for field in ("attention", "feed_forward", "norm", "position"):
                 yield f"  {field}: {_fields(getattr(stack, field))}"
+            if stack.local_position is not None:
+                yield f"  position in local layers: {_fields(stack.local_position)}"
             yield from (f"  x := {line}" for line in _formula(stack, name == "decoder" and config.encoder is not None))
             if stack.pattern:
                 kinds = ["local" if stack.is_local(layer) else "global" for layer in range(stack.layers)]

@@ -47,7 +47,7 @@ class Patient:
         special, window = model.config.special, model.config.window
         self.is_decoder_only, self.is_encoder_only = model.config.encoder is None, model.config.decoder is None
         room = window.target if self.is_decoder_only else window.source
-        suffix = () if self.is_decoder_only else (special.eos,) if special.suffix is None else special.suffix
+        suffix = () if self.is_decoder_only else special.ending
         most = max(1, room // 2 - len(special.prefix) - len(suffix))
         self.sources: Rows = [[*special.prefix, *self.random(min(length, most), seed), *suffix]
                               for seed, length in enumerate(LENGTHS)]

@@ -346,7 +346,8 @@ class ClassificationHead:
     """One hidden state of a text to the logits of `labels`.
 
     pooling: the `first` position's state, the `last` one's, or the `mean` of all.
-    multi_label: each label has a probability of its own (sigmoid), else they exclude each other (softmax).
+    multi_label: each label has a probability of its own (sigmoid), else they exclude each other (softmax); a single label
+    always has its own. regression: the logits are the answer, numbers and no probabilities.
     """
 
     type: ClassVar[str] = "classification"
@@ -355,6 +356,7 @@ class ClassificationHead:
     bias: bool = True
     transform: Transform | None = None
     multi_label: bool = False
+    regression: bool = False
 
 
 @dataclass(frozen=True)
@@ -383,19 +385,26 @@ Head = LanguageModelHead | ClassificationHead | TagHead | EmbeddingHead
 class SpecialTokens:
     """Token ids with a meaning; None where the model has none.
 
-    start: what the decoder is fed first. mask: what stands for a hidden token (encoder-only).
-    prefix, suffix: what stands before and after the tokens of every source or prompt; suffix None is eos after a
-    source and nothing after a prompt.
+    eos: None where no token ends a text (GPT-1). start: what the decoder is fed first. mask: what stands for a hidden token
+    (encoder-only). prefix, suffix: what stands before and after the tokens of every source or prompt; suffix None is eos
+    after a source and nothing after a prompt.
     """
 
     pad: int = 0
     unk: int | None = 1
     bos: int | None = 2
-    eos: int = 3
+    eos: int | None = 3
     start: int = 2
     mask: int | None = None
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] | None = None
+
+    @property
+    def ending(self) -> tuple[int, ...]:
+        """What stands after the tokens of a source."""
+        if self.suffix is not None:
+            return self.suffix
+        return () if self.eos is None else (self.eos,)
 
 
 @dataclass(frozen=True)
@@ -473,8 +482,8 @@ def key_value_heads(attention: Attention) -> int:
 
 def _range_problems(config: ModelConfig) -> list[str]:
     special, tied = config.special, isinstance(config.head, LanguageModelHead)
-    ids = [special.pad, special.eos, special.start, *(special.prefix), *(special.suffix or ()),
-           *(token for token in (special.unk, special.bos, special.mask) if token is not None)]
+    ids = [special.pad, special.start, *(special.prefix), *(special.suffix or ()),
+           *(token for token in (special.unk, special.bos, special.eos, special.mask) if token is not None)]
     sharings = {"encoder-only": ("all", "none") if tied else ("none",),
                 "decoder-only": ("target", "none") if tied else ("none",)}.get(config.kind)
     checks = [
@@ -488,9 +497,12 @@ def _range_problems(config: ModelConfig) -> list[str]:
         (config.encoder is not None or config.decoder is not None, "a model needs an encoder or a decoder"),
         (sharings is None or config.embedding.sharing in sharings,
          f"embedding.sharing is {config.embedding.sharing!r}; this {config.kind} model needs {' or '.join(sharings or ())}"),
+        (config.kind != "encoder-decoder" or special.eos is not None, "an encoder-decoder needs special.eos"),
         (config.kind != "encoder-decoder" or tied, f"an encoder-decoder needs a language_model head, not {config.head.type}"),
         (config.embedding.size in (None, config.width) or config.embedding.sharing == "none",
          "embedding.size other than the width needs embedding.sharing 'none'"),
+        (not (isinstance(config.head, ClassificationHead) and config.head.multi_label and config.head.regression),
+         "head.multi_label and head.regression contradict each other"),
         (config.kind == "encoder-only" or not config.embedding.types, "embedding.types is for encoder-only models"),
     ]
     return [message for good, message in checks if not good]

@@ -30,7 +30,7 @@ class Runner(Protocol):
     its own from its `start` on. A `trace` collects inspection points (weft.spec.trace) of one call.
     """
 
-    eos: int
+    eos: int | None
     start_token: int
     vocabulary_size: int
     max_target: int

@@ -41,9 +41,9 @@ class TrainingOptions:
     steps: int | None = _option(None, "number of updates")
     epochs: float | None = _option(None, "passes over the data; without minutes, steps or epochs --size decides")
 
-    family: str = _option("auto", "transformer or rnn; llama or gpt2 to complete; modernbert to fill, classify and tag; "
-                                  "auto: the first that does the task",
-                          choices=("auto", "transformer", "rnn", "llama", "gpt2", "modernbert"))
+    family: str = _option("auto", "transformer or rnn; llama, gpt2, palm or jurassic to complete; modernbert to fill, "
+                                  "classify and tag; auto: the first that does the task",
+                          choices=("auto", "transformer", "rnn", "llama", "gpt2", "palm", "jurassic", "modernbert"))
     size: str = _option("auto", "tiny, small, base, big, or auto: from the amount of data")
     layers: int | None = _option(None, "encoder layers (and decoder layers, unless given)")
     decoder_layers: int | None = _option(None, "decoder layers")

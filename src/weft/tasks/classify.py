@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from weft.data import Ragged
+from weft.errors import DataError
 from weft.metrics import Score, accuracy
 from weft.spec import config as c
 from weft.tasks.task import Encoded, Example, Task, chunks, label_index
@@ -17,7 +18,7 @@ from weft.text import Tokenizer
 
 @dataclass(frozen=True)
 class Classified:
-    """label: the likeliest. probabilities: of every label, in the model's order."""
+    """label: the likeliest. probabilities: of every label, in the model's order; of a regression, the numbers themselves."""
 
     label: str
     probability: float
@@ -35,7 +36,11 @@ class Classify(Task):
         return (text for text, _ in examples)
 
     def head(self, examples: Sequence[Example]) -> c.Head:
-        return c.ClassificationHead(tuple(sorted({label for _, label in examples})), pooling="mean")
+        labels = tuple(sorted({label for _, label in examples}))
+        if len(labels) < 2:
+            raise DataError(f"every training example has the label {labels[0]!r}; a classifier needs two or more to tell apart."
+                            f" Are the columns right (--source-column, --target-column)?")
+        return c.ClassificationHead(labels, pooling="mean")
 
     def encode(self, tokenizer: Tokenizer, examples: Sequence[Example], config: c.ModelConfig) -> Encoded:
         assert isinstance(config.head, c.ClassificationHead)
@@ -58,12 +63,21 @@ def classified(logits: Sequence[np.ndarray], config: c.ModelConfig) -> list[Clas
     assert isinstance(config.head, c.ClassificationHead)
     found = []
     for row in logits:
-        shifted = np.exp(row.astype(np.float64) - row.max())
-        shares = 1.0 / (1.0 + np.exp(-row.astype(np.float64))) if config.head.multi_label else shifted / shifted.sum()
+        shares = _shares(row.astype(np.float64), config.head)
         best = int(shares.argmax())
         found.append(Classified(config.head.labels[best], float(shares[best]),
                                 dict(zip(config.head.labels, map(float, shares), strict=True))))
     return found
+
+
+def _shares(logits: np.ndarray, head: c.ClassificationHead) -> np.ndarray:
+    """As the text-classification pipeline of transformers has them."""
+    if head.regression:
+        return logits
+    if head.multi_label or len(head.labels) == 1:
+        return 1.0 / (1.0 + np.exp(-logits))
+    shifted = np.exp(logits - logits.max())
+    return shifted / shifted.sum()
 
 
 TASK = Classify()

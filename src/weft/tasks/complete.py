@@ -28,8 +28,9 @@ class Complete(WindowTask):
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,
               options: TrainingOptions | None) -> Encoded:
-        """Windows of the whole context, each behind the start token; the last of a text ends with eos."""
-        start, eos = np.array([config.special.start], np.int32), np.array([config.special.eos], np.int32)
+        """Windows of the whole context, each behind the start token; the last of a text ends with eos, if there is one."""
+        special = config.special
+        start, eos = np.array([special.start], np.int32), np.array([] if special.eos is None else [special.eos], np.int32)
         size = window_size(config.window.target, options)
         rows = Ragged(np.concatenate((start, window, eos) if last and len(window) < size else (start, window))
                       for window, last in cut(encoded.targets, size, generator))
@@ -50,17 +51,22 @@ class Complete(WindowTask):
 
 
 def prompt_ids(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> list[int]:
-    """A prompt as the decoder reads it. Raises UsageError for an empty one where the model has no start token."""
+    """A prompt as the decoder reads it; an empty one begins with bos, as in transformers' generate.
+
+    Raises UsageError for an empty one where the model has no such token.
+    """
     ids = [*special.prefix, *tokenizer.encode(text)]
+    if not ids and special.bos is not None:
+        return [special.bos]
     if not ids:
         raise UsageError("the prompt is empty, and this model has no start token to begin with; give it some text")
     return ids
 
 
 def output_ids(tokenizer: Tokenizer, special: c.SpecialTokens, item: str | Sequence[int], end: bool) -> list[int]:
-    """A given output as ids; end: with an end-of-sequence, where it has none."""
+    """A given output as ids; end: with an end-of-sequence, where the model has one and the output has none."""
     ids = tokenizer.encode(item) if isinstance(item, str) else list(item)
-    return [*ids, special.eos] if end and ids[-1:] != [special.eos] else ids
+    return [*ids, special.eos] if end and special.eos is not None and ids[-1:] != [special.eos] else ids
 
 
 def given_ids(tokenizer: Tokenizer, special: c.SpecialTokens, prompt: str | Sequence[int],

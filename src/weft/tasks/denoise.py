@@ -42,7 +42,7 @@ class Denoise(WindowTask):
                 source, target = replace_spans(window, spans, first)
             else:
                 source, target = _replaced(window, spans, [special.mask] * len(spans)), window
-            sources.append(np.append(source, np.int32(special.eos)))
+            sources.append(np.append(source, np.array(special.ending, np.int32)))
             targets.append(target)
         return Encoded(Ragged(sources), Ragged(targets))
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SHARE = 0.15
 MASK = re.compile(r"\[MASK\]|<mask>")
 """How a user writes a hidden word, whatever the model's own spelling is."""
+WHITE = "".join(one for one in map(chr, range(0x3001)) if one.isspace() and not 0x1C <= ord(one) <= 0x1F)
+"""Unicode's white space; Python's str.strip() takes four control characters more."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Fill(WindowTask):
         noise = generator or np.random.default_rng(0)
         special = config.special
         prefix = np.array(special.prefix, np.int32)
-        suffix = np.array((special.eos,) if special.suffix is None else special.suffix, np.int32)
+        suffix = np.array(special.ending, np.int32)
         size = window_size(config.window.source, options)
         sources, targets = [], []
         for window, _ in cut(encoded.targets, size - len(prefix) - len(suffix), generator):
@@ -73,13 +75,16 @@ def encode_masked(tokenizer: Tokenizer, special: c.SpecialTokens, text: str) -> 
     if len(parts) == 1:
         raise UsageError(f"no hidden word in {text[:60]!r}: write [MASK] or <mask> where the model is to fill in")
     ids, places = list(special.prefix), []
+    before, after = tokenizer.strips(special.mask)
     for index, part in enumerate(parts):
         if index:
             places.append(len(ids))
             ids.append(special.mask)
-        part = part if index == len(parts) - 1 else part.rstrip(" ")  # the token that comes brings its own space
+            part = part.lstrip(WHITE) if after else part
+        if index < len(parts) - 1:
+            part = part.rstrip(WHITE if before else " ")  # the token that comes brings its own space
         ids += tokenizer.encode(part) if part else []
-    return [*ids, *((special.eos,) if special.suffix is None else special.suffix)], places
+    return [*ids, *special.ending], places
 
 
 def fill(runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, text: str, top: int) -> list[list[Candidate]]:

@@ -1,6 +1,7 @@
 """Tagging: a label for every word, such as the names of people and places, in BIO notation (Ramshaw and Marcus 1995).
 
-Words are encoded one by one; a word's label is that of its first token.
+A word's label is that of its first token. Models that are trained here read words one by one, as their data has them;
+imported ones read the text as it is, as the token-classification pipeline of transformers has them do.
 """
 
 from __future__ import annotations
@@ -88,18 +89,49 @@ def encode_words(tokenizer: Tokenizer, words: Sequence[str], special: c.SpecialT
     for pieces in tokenizer.encode_batch([word if tokenizer.leading_space else f" {word}" for word in words]):
         firsts.append(len(ids))
         ids += pieces or [special.unk if special.unk is not None else special.pad]
-    return [*ids, *((special.eos,) if special.suffix is None else special.suffix)], firsts
+    return [*ids, *special.ending], firsts
+
+
+def encode_text(tokenizer: Tokenizer, text: str, words: Sequence[tuple[int, int]], config: c.ModelConfig
+                ) -> tuple[list[int], list[int | None]]:
+    """Ids of a text as it is, within the window, and the place of the first token of each of its words up to there; None
+    for a word that the tokenizer makes nothing of. words: (start, end), in order."""
+    before, after = config.special.prefix, config.special.ending
+    ids, places = tokenizer.encode_with_places(text)
+    room = max(0, config.window.source - len(before) - len(after))
+    firsts: list[int | None] = []
+    at = 0
+    for start, end in words:
+        while at < len(ids) and places[at][1] <= start:
+            at += 1
+        if at >= room and at < len(ids):
+            break
+        firsts.append(len(before) + at if at < len(ids) and places[at][0] < end else None)
+    return [*before, *ids[:room], *after], firsts
 
 
 def tag_words(runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, sentences: Sequence[Sequence[str]]
               ) -> list[tuple[list[str], list[float]]]:
     """Tags of the words of each sentence, with their probabilities. Words past the window get none."""
-    assert isinstance(config.head, c.TagHead)
-    labels, limit = config.head.labels, config.window.source
+    limit = config.window.source
     encoded = [encode_words(tokenizer, words, config.special) for words in sentences]
-    read = [(ids[:limit], [at for at in firsts if at < limit]) for ids, firsts in encoded]
+    return tag_rows(runner, config, [(ids[:limit], [at for at in firsts if at < limit]) for ids, firsts in encoded])
+
+
+def tag_rows(runner: Any, config: c.ModelConfig, rows: Sequence[tuple[Sequence[int], Sequence[int | None]]]
+             ) -> list[tuple[list[str], list[float]]]:
+    """Tags of the words of each row of ids, with their probabilities; rows: ids, and the places of words' first tokens.
+    A word without a token is outside (O)."""
+    assert isinstance(config.head, c.TagHead)
+    labels = config.head.labels
+    read = [(ids, [at for at in firsts if at is not None]) for ids, firsts in rows]
     scored = iter(runner.score_all([ids for ids, firsts in read if firsts]))
-    return [_best(next(scored)[firsts].astype(np.float64), labels) if firsts else ([], []) for _, firsts in read]
+    found = []
+    for (_, given), (_, firsts) in zip(rows, read, strict=True):
+        best = iter(zip(*_best(next(scored)[firsts].astype(np.float64), labels), strict=True)) if firsts else iter(())
+        answers = [("O", 1.0) if at is None else next(best) for at in given]
+        found.append(([tag for tag, _ in answers], [share for _, share in answers]))
+    return found
 
 
 def _best(logits: np.ndarray, labels: Sequence[str]) -> tuple[list[str], list[float]]:

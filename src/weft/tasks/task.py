@@ -93,8 +93,7 @@ class Task:
 
     def sources(self, tokenizer: Tokenizer, texts: Sequence[str], special: c.SpecialTokens) -> list[list[int]]:
         """Texts -> encoder ids."""
-        suffix = (special.eos,) if special.suffix is None else special.suffix
-        return [[*special.prefix, *ids, *suffix] for ids in tokenizer.encode_batch(texts)]
+        return [[*special.prefix, *ids, *special.ending] for ids in tokenizer.encode_batch(texts)]
 
     def encode(self, tokenizer: Tokenizer, examples: Sequence[Example], config: c.ModelConfig) -> Encoded:
         """Examples -> ids. Every task that is trained has its own."""

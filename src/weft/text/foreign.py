@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from tokenizers import AddedToken, processors
 
 from weft.errors import TokenizerError
-from weft.text import marian, rebuild, vocabularies
+from weft.text import marian, multilingual, rebuild, vocabularies
 from weft.text.chat import TEMPLATE_BYTES
 from weft.text.sentencepiece import Kind, Model, Piece, read_sentencepiece
 from weft.text.settings import CLASSES, Files, Settings, named_tokens, read_settings
@@ -32,7 +33,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     files = _find_files(folder)
     settings = read_settings(folder)
     build = {"byte_bpe": vocabularies.byte_bpe, "wordpiece": vocabularies.wordpiece, "sentencepiece": _sentencepiece,
-             "marian": marian.read}
+             "marian": marian.read, "m2m100": multilingual.m2m100}
     settings.describe(files)
     hf = build[files](settings)
     _add_tokens(hf, settings, files)
@@ -44,6 +45,8 @@ def _find_files(folder: Path) -> Files:
     present = {path.name for path in folder.iterdir() if path.is_file()}
     if set(marian.FILES) <= present:
         return "marian"
+    if set(multilingual.M2M100_FILES) <= present and "merges.txt" not in present:
+        return "m2m100"
     if {"vocab.json", "merges.txt"} <= present:
         return "byte_bpe"
     if "vocab.txt" in present:
@@ -61,8 +64,10 @@ def _sentencepiece(settings: Settings) -> Any:
     model = read_sentencepiece(path)
     if settings.name in ("T5", "MT5"):
         model = _with_extra_ids(model, settings)
-    elif settings.name == "XLMRoberta":
-        model = _fairseq(model)
+    elif settings.name in ("XLMRoberta", *multilingual.CODES):
+        model = multilingual.fairseq(model, settings)
+    elif settings.name == "Pegasus":
+        model = multilingual.pegasus(model, settings)
     space = settings.values.get("add_prefix_space")
     if isinstance(space, bool):
         model = replace(model, normalizer=replace(model.normalizer, add_dummy_prefix=space))
@@ -80,13 +85,6 @@ def _with_extra_ids(model: Model, settings: Settings) -> Model:
     extra = tuple(Piece(f"<extra_id_{index}>", kind=Kind.CONTROL) for index in reversed(range(count)))
     known = {piece.text for piece in model.pieces}
     return replace(model, pieces=model.pieces + tuple(piece for piece in extra if piece.text not in known))
-
-
-def _fairseq(model: Model) -> Model:
-    """XLM-R: fairseq's special tokens in place of the first three pieces, a mask at the end."""
-    first = tuple(Piece(text, kind=Kind.UNKNOWN if text == "<unk>" else Kind.CONTROL)
-                  for text in ("<s>", "<pad>", "</s>", "<unk>"))
-    return replace(model, pieces=(*first, *model.pieces[3:], Piece("<mask>", kind=Kind.CONTROL)))
 
 
 # ---------------------------------------------------------------- special tokens and template
@@ -118,25 +116,36 @@ def _dress(hf: Any, settings: Settings, files: Files) -> None:
     if not ids:
         return
     single = [*before, "$A", *after]
+    layout = settings.describe(files).layout
     second = {"classify": ["$B:1", *(f"{token}:1" for token in after)], "pairs": [*after, "$B", *after]}
-    rest = second.get(settings.describe(files).layout, [*before, "$B", *after])
+    pair = [*single, *second.get(layout, [*before, "$B", *after])]
+    if layout in ("language_first", "language_last"):
+        pair = [*before, "$A", "$B", *after]
     openings = [(token, hf.token_to_id(token)) for token in marian.language_tokens(hf.get_vocab())] if files == "marian" else []
-    hf.post_processor = processors.TemplateProcessing(single, [*single, *rest], [*ids.items(), *openings])
+    hf.post_processor = processors.TemplateProcessing(single, pair, [*ids.items(), *openings])
 
 
 def _around(settings: Settings, files: Files) -> tuple[list[str], list[str]]:
     layout, roles, values = settings.describe(files).layout, settings.roles(files), settings.values
     if layout in ("classify", "pairs"):
         return [roles["cls_token"]], [roles["sep_token"]]
+    if layout in ("language_first", "language_last"):
+        language = multilingual.source_language(settings)
+        first = layout == "language_first" and not values.get("legacy_behaviour")
+        return ([language], [roles["eos_token"]]) if first else ([], [roles["eos_token"], language])
     switched = layout in ("begins", "switches")
     begins = switched and values.get("add_bos_token", layout == "begins")
     ends = values.get("add_eos_token", False) if switched else layout == "ends"
     return [roles["bos_token"]] if begins else [], [roles["eos_token"]] if ends else []
 
 
-def tokenizer_files(tokenizer: Tokenizer, special: dict[str, str], window: int) -> dict[str, str]:
-    """tokenizer.json and the tokenizer_config.json that makes transformers use it. special: role -> token."""
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window, **special}
+def tokenizer_files(tokenizer: Tokenizer, roles: Mapping[str, str], window: int, segments: bool) -> dict[str, str]:
+    """tokenizer.json and the tokenizer_config.json that makes transformers use it.
+
+    roles: role -> token. segments: the model reads which text of a pair each token is of (token_type_ids).
+    """
+    inputs = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} if segments else {}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window, **inputs, **roles}
     return {"tokenizer.json": tokenizer.to_json(), "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False)}
 
 
@@ -173,9 +182,16 @@ def _read_template(path: Path) -> str:
         raise TokenizerError(f"cannot read {path}: {error}") from error
 
 
-def special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, int]:
-    """Role (`mask_token`, `unk_token`, ...) -> id, as the folder's files say, else as the tokenizer's class has them."""
+def special_roles(folder: Path, tokenizer: Tokenizer) -> dict[str, str]:
+    """Role (`mask_token`, `cls_token`, ...) -> token, as the folder's files say, else as the tokenizer's class has them."""
     settings = read_settings(folder)
     usual = CLASSES[settings.name].roles if settings.name in CLASSES else {}
-    named = {role: tokenizer.id_of(text) for role, text in {**usual, **named_tokens(settings.values)}.items()}
-    return {role: index for role, index in named.items() if index is not None}
+    silent = {role for role, token in settings.values.items() if token is None}
+    named = {role: token for role, token in usual.items() if role not in silent} | named_tokens(settings.values)
+    return {role: token for role, token in named.items() if tokenizer.id_of(token) is not None}
+
+
+def special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, int]:
+    """Role -> id, of special_roles."""
+    found = {role: tokenizer.id_of(token) for role, token in special_roles(folder, tokenizer).items()}
+    return {role: index for role, index in found.items() if index is not None}

@@ -39,7 +39,7 @@ def read(settings: Settings) -> Any:
         if source.algorithm != 1:
             raise TokenizerError(f"model_type {source.algorithm}; of Marian's models Weft reads unigram ones (1)")
         rebuild.refuse(source)
-        return _build(source, renumbered(source, vocabulary, unknown))
+        return build(source, renumbered(source, vocabulary, unknown, {"</s>", "<pad>", *language_tokens(vocabulary)}))
     except TokenizerError as error:
         raise TokenizerError(f"{folder / FILES[0]}: {error}") from error
 
@@ -49,17 +49,18 @@ def language_tokens(tokens: Iterable[str]) -> list[str]:
     return sorted(token for token in tokens if token.startswith(">>") and token.endswith("<<") and len(token) > 4)
 
 
-def renumbered(source: Model, vocabulary: dict[str, int], unknown: str) -> Model:
-    """The model with the tokens of vocab.json for pieces; those that source.spm has not are UNUSED."""
+def renumbered(source: Model, vocabulary: dict[str, int], unknown: str, special: Iterable[str]) -> Model:
+    """The model with the tokens of vocab.json for pieces; those that source.spm has not are UNUSED. special: tokens that no
+    text becomes."""
     known = {piece.text: piece for piece in source.pieces if piece.kind != Kind.UNKNOWN}
-    special = {unknown, "</s>", "<pad>", *language_tokens(vocabulary)}
-    kinds = {token: Kind.UNKNOWN if token == unknown else Kind.CONTROL for token in special}
+    kinds = dict.fromkeys(special, Kind.CONTROL) | {unknown: Kind.UNKNOWN}
     pieces = tuple(Piece(token, kind=kinds[token]) if token in kinds else known.get(token, Piece(token, kind=Kind.UNUSED))
                    for token in sorted(vocabulary, key=vocabulary.__getitem__))
     return replace(source, pieces=pieces)
 
 
-def _build(source: Model, model: Model) -> Any:
+def build(source: Model, model: Model) -> Any:
+    """The tokenizer of `renumbered`. Raises TokenizerError."""
     lost = {piece.text for piece in source.pieces if piece.kind == Kind.BYTE} - {piece.text for piece in model.pieces}
     if lost:
         raise TokenizerError(f"it falls back to bytes, but vocab.json lacks {len(lost)} of them, such as {min(lost)}")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from weft.errors import TokenizerError
 
-Files = Literal["wordpiece", "byte_bpe", "sentencepiece", "marian"]
+Files = Literal["wordpiece", "byte_bpe", "sentencepiece", "marian", "m2m100"]
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,13 @@ class TokenizerClass:
     """files: what its vocabulary is. roles: its special tokens, unless the folder names others.
 
     layout: what stands around a text: `classify` <cls> A <sep>, `pairs` the same with two <sep> between texts,
-    `ends` A <eos>, `begins` <bos> A, `switches` what add_bos_token (begins: true) and add_eos_token say.
+    `ends` A <eos>, `begins` <bos> A, `switches` what add_bos_token (begins: true) and add_eos_token say,
+    `language_first` <language> A <eos>, `language_last` A <eos> <language>, of the language that is translated from.
     """
 
     files: Files
     roles: dict[str, str]
-    layout: Literal["classify", "pairs", "ends", "begins", "switches", "none"]
+    layout: Literal["classify", "pairs", "ends", "begins", "switches", "language_first", "language_last", "none"]
 
 
 def _roles(**tokens: str) -> dict[str, str]:
@@ -32,10 +33,12 @@ def _roles(**tokens: str) -> dict[str, str]:
 _BERT = TokenizerClass("wordpiece", _roles(unk="[UNK]", sep="[SEP]", pad="[PAD]", cls="[CLS]", mask="[MASK]"), "classify")
 _ROBERTA = TokenizerClass("byte_bpe", _roles(bos="<s>", eos="</s>", sep="</s>", cls="<s>", unk="<unk>", pad="<pad>",
                                              mask="<mask>"), "pairs")
-_GPT2 = TokenizerClass("byte_bpe", _roles(bos="<|endoftext|>", eos="<|endoftext|>"), "switches")
+_GPT2 = TokenizerClass("byte_bpe", _roles(bos="<|endoftext|>", eos="<|endoftext|>", unk="<|endoftext|>"), "switches")
 _T5 = TokenizerClass("sentencepiece", _roles(eos="</s>", unk="<unk>", pad="<pad>"), "ends")
 _LLAMA = TokenizerClass("sentencepiece", _roles(unk="<unk>", bos="<s>", eos="</s>"), "begins")
 _MARIAN = TokenizerClass("marian", _roles(eos="</s>", unk="<unk>", pad="<pad>"), "ends")
+_M2M100 = TokenizerClass("m2m100", _roles(bos="<s>", eos="</s>", sep="</s>", unk="<unk>", pad="<pad>"), "language_first")
+_MBART50 = {role: token for role, token in _ROBERTA.roles.items() if role != "bos_token"}
 CLASSES: dict[str, TokenizerClass] = {
     **dict.fromkeys(("Bert", "DistilBert", "Electra", "MobileBert", "ConvBert", "LayoutLM", "Lxmert", "Retribert"), _BERT),
     **dict.fromkeys(("Roberta", "Bart", "Longformer", "LED"), _ROBERTA),
@@ -45,12 +48,17 @@ CLASSES: dict[str, TokenizerClass] = {
     "Gemma": TokenizerClass("sentencepiece", _roles(unk="<unk>", bos="<bos>", eos="<eos>", pad="<pad>"), "begins"),
     "XLMRoberta": TokenizerClass("sentencepiece", _ROBERTA.roles, "pairs"),
     "Marian": _MARIAN,
+    "MBart": TokenizerClass("sentencepiece", _ROBERTA.roles, "language_last"),
+    "MBart50": TokenizerClass("sentencepiece", _MBART50, "language_first"),
+    "Nllb": TokenizerClass("sentencepiece", _ROBERTA.roles, "language_first"),
+    "M2M100": _M2M100,
+    "Pegasus": TokenizerClass("sentencepiece", _roles(eos="</s>", unk="<unk>", pad="<pad>", mask="<mask_2>"), "ends"),
 }
 MODEL_CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra", "roberta": "Roberta", "bart": "Bart",
                  "gpt2": "GPT2", "opt": "GPT2", "t5": "T5", "mt5": "MT5", "llama": "Llama", "mistral": "Llama",
                  "mixtral": "Llama", "gemma": "Gemma", "gemma2": "Gemma", "xlm-roberta": "XLMRoberta",
-                 "marian": "Marian"}
-PLAIN: dict[Files, TokenizerClass] = {"wordpiece": _BERT, "byte_bpe": _GPT2, "marian": _MARIAN,
+                 "marian": "Marian", "mbart": "MBart", "m2m_100": "M2M100", "pegasus": "Pegasus"}
+PLAIN: dict[Files, TokenizerClass] = {"wordpiece": _BERT, "byte_bpe": _GPT2, "marian": _MARIAN, "m2m100": _M2M100,
                                       "sentencepiece": TokenizerClass("sentencepiece", {}, "none")}
 
 

@@ -107,6 +107,11 @@ class Tokenizer:
         ids = self._hf.encode(trainers.check_text(text)[len(opening) :], add_special_tokens=False).ids
         return [self._hf.token_to_id(opening), *ids] if opening else ids
 
+    def encode_with_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text, and where each stands in it: its first character and the one after its last."""
+        encoding = self._hf.encode(trainers.check_text(text), add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         first = [self.opening(text) for text in texts]
         rest = [trainers.check_text(text)[len(opening) :] for text, opening in zip(texts, first, strict=True)]
@@ -168,6 +173,44 @@ class Tokenizer:
         if start is None:
             return (), ()
         return tuple(dressed[:start]), tuple(dressed[start + len(plain) :])
+
+    def strips(self, token: int) -> tuple[bool, bool]:
+        """Whether an added token takes white space before it, and after it, with it."""
+        added = self._hf.get_added_tokens_decoder().get(token)
+        return (added.lstrip, added.rstrip) if added else (False, False)
+
+    @cached_property
+    def special_tokens(self) -> dict[str, int]:
+        """Those that no text becomes -> id."""
+        return {token.content: index for index, token in self._hf.get_added_tokens_decoder().items() if token.special}
+
+    def with_template(self, before: Sequence[int], after: Sequence[int]) -> Tokenizer:
+        """A tokenizer whose own template puts these ids around a text, where this one has none; the plain one, of
+        `_template`. A tokenizer that came with one keeps it."""
+        if self._hf.post_processor is not None or not (before or after):
+            return self
+        return Tokenizer.from_json(json.dumps(json.loads(self.to_json()) | {"post_processor": self._template(before, after)}))
+
+    def without_template(self, before: Sequence[int], after: Sequence[int]) -> Tokenizer:
+        """The inverse of `with_template`: this tokenizer, without its template where that is the plain one."""
+        processor = self._hf.post_processor
+        if processor is None or json.loads(processor.__getstate__()) != self._template(before, after):
+            return self
+        return Tokenizer.from_json(json.dumps(json.loads(self.to_json()) | {"post_processor": None}))
+
+    def _template(self, before: Sequence[int], after: Sequence[int]) -> dict[str, Any]:
+        """TemplateProcessing as the library writes it: BERT's, with segment 1 for the second text of a pair."""
+        names = dict(zip((*before, *after), self.tokens((*before, *after)), strict=True))
+
+        def pieces(ids: Sequence[int], segment: int) -> list[dict[str, Any]]:
+            return [{"SpecialToken": {"id": names[token], "type_id": segment}} for token in ids]
+
+        def text(name: str, segment: int) -> dict[str, Any]:
+            return {"Sequence": {"id": name, "type_id": segment}}
+
+        single = [*pieces(before, 0), text("A", 0), *pieces(after, 0)]
+        return {"type": "TemplateProcessing", "single": single, "pair": [*single, text("B", 1), *pieces(after, 1)],
+                "special_tokens": {name: {"id": name, "ids": [token], "tokens": [name]} for token, name in names.items()}}
 
     def id_of(self, token: str) -> int | None:
         return self._hf.token_to_id(token)

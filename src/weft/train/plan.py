@@ -74,7 +74,7 @@ def _family(options: TrainingOptions) -> str:
     kind = find_task(options.task).kind
     able = [name for name, (does, _) in scratch.BUILDERS.items() if does == kind] + ["rnn"] * (kind == "encoder-decoder")
     if options.family != "auto" and options.family not in able:
-        raise UsageError(f"--family {options.family} does not {options.task}; {' and '.join(able)} do")
+        raise UsageError(f"--family {options.family} does not {options.task}; use {', '.join(able)}")
     return able[0] if options.family == "auto" else options.family
 
 

@@ -37,7 +37,8 @@ class Batch:
     @property
     def ends(self) -> frozenset[int]:
         """Ids that end a text."""
-        return frozenset((self.runner.eos, *self.options.eos))
+        own = () if self.runner.eos is None else (self.runner.eos,)
+        return frozenset((*own, *self.options.eos))
 
     def banned(self, step: int) -> Sequence[int]:
         """Ids that must not be chosen at this step (0 is the first): the options' own, and ends below the minimum length."""

@@ -1,0 +1,42 @@
+"""Answers of classifiers against the text-classification pipeline: one label, several, regression."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import transformers
+
+import weft
+from tests.bundles import checkpoint, edit
+from weft.bundle import open_bundle
+from weft.convert import export_bundle, import_checkpoint
+from weft.errors import ConfigError
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize(("problem", "labels"), [
+    (None, 1), (None, 3), ("single_label_classification", 3), ("multi_label_classification", 1),
+    ("multi_label_classification", 3), ("regression", 1), ("regression", 3)])
+def test_answers_are_the_pipelines(tmp_path: Path, family: str, labels: int, problem: str | None) -> None:
+    names = {str(index): f"L{index}" for index in range(labels)}
+    folder = checkpoint(tmp_path, family, "classification", id2label=names)
+    edit(folder / "config.json", problem_type=problem)
+    ours = weft.load(import_checkpoint(folder, tmp_path / "weft").path)
+    out = export_bundle(open_bundle(tmp_path / "weft"), tmp_path / "out")
+    texts = ["w1 w2 w3", "w7"]
+    for place in (folder, out):
+        pipeline = transformers.pipeline("text-classification", model=str(place), tokenizer=str(place), device="cpu")
+        for found, wanted in zip(ours.classify(texts), pipeline(texts, top_k=None), strict=True):
+            assert found.label == wanted[0]["label"] and found.probability == pytest.approx(wanted[0]["score"], abs=1e-5)
+            assert found.probabilities == pytest.approx({one["label"]: one["score"] for one in wanted}, abs=1e-5)
+    said = json.loads((out / "config.json").read_text()).get("problem_type")
+    assert said == (None if problem == "single_label_classification" else problem)
+
+
+def test_other_problems_are_refused(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, "bert", "classification")
+    edit(folder / "config.json", problem_type="ordinal_regression")
+    with pytest.raises(ConfigError, match="problem_type = 'ordinal_regression', which Weft does not do; it does 'single_la"):
+        import_checkpoint(folder, tmp_path / "weft")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: before torch and NumPy start threads
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from weft.bundle import save_bundle
 from weft.families import transformer

@@ -70,6 +70,20 @@ def test_roles_and_segments_come_and_go(tmp_path: Path, name: str, saved: bool) 
         assert dict(again(text, "a pair")) == dict(theirs(text, "a pair"))
 
 
+@pytest.mark.parametrize(("said", "roles"), [
+    ({"tokenizer_class": "PreTrainedTokenizerFast"}, {}), ({"tokenizer_class": "TokenizersBackend", "sep_token": "</s>"},
+                                                           {"sep_token": "</s>"}),
+    ({"tokenizer_class": "GPT2Tokenizer", "bos_token": None, "eos_token": "</s>"}, {"eos_token": "</s>"}),
+    ({}, {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"})])
+def test_roles_that_a_folder_does_not_name(tmp_path: Path, said: dict[str, Any], roles: dict[str, str]) -> None:
+    """Of a class that has none, there are none; of one that Weft does not know, those of the model."""
+    folder = checkpoint(tmp_path, "gpt_neox")
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    out = export_bundle(open_bundle(import_checkpoint(folder, tmp_path / "weft").path), tmp_path / "out")
+    written = json.loads((out / "tokenizer_config.json").read_text())
+    assert {key: token for key, token in written.items() if key.endswith("_token")} == roles
+
+
 def test_no_end_is_made_up(tmp_path: Path) -> None:
     """GPT-1 has no end of sequence: it goes on to the limit, there and here, and nothing else is said of it."""
     folder = checkpoint(tmp_path, "openai_gpt", eos_token_id=None, bos_token_id=None)

@@ -65,7 +65,7 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
         raise UsageError(f"{out} is the checkpoint itself, whose config.json would be lost; choose another folder")
     name, family, config = read_config(folder, ignore_keys)
     tokenizer = read_tokenizer(folder)
-    roles = special_roles(folder, tokenizer) or None
+    roles = special_roles(folder, tokenizer)
     config, tokenizer = _with_tokenizer(folder, config, tokenizer)
     tensors, dropped = read_weights(folder, family, config)
     generation, passed_over = read_defaults(folder, config)

@@ -15,7 +15,7 @@ from weft.errors import TokenizerError
 from weft.text import marian, multilingual, rebuild, vocabularies
 from weft.text.chat import TEMPLATE_BYTES
 from weft.text.sentencepiece import Kind, Model, Piece, read_sentencepiece
-from weft.text.settings import CLASSES, Files, Settings, named_tokens, read_settings
+from weft.text.settings import CLASSES, ROLELESS, Files, Settings, named_tokens, read_settings
 from weft.text.tokenizer import Tokenizer
 
 SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
@@ -182,16 +182,18 @@ def _read_template(path: Path) -> str:
         raise TokenizerError(f"cannot read {path}: {error}") from error
 
 
-def special_roles(folder: Path, tokenizer: Tokenizer) -> dict[str, str]:
-    """Role (`mask_token`, `cls_token`, ...) -> token, as the folder's files say, else as the tokenizer's class has them."""
+def special_roles(folder: Path, tokenizer: Tokenizer) -> dict[str, str] | None:
+    """Role (`mask_token`, `cls_token`, ...) -> token, as the folder's files say, else as the tokenizer's class has them;
+    None where nothing is said and Weft does not know the class."""
     settings = read_settings(folder)
     usual = CLASSES[settings.name].roles if settings.name in CLASSES else {}
     silent = {role for role, token in settings.values.items() if token is None}
     named = {role: token for role, token in usual.items() if role not in silent} | named_tokens(settings.values)
-    return {role: token for role, token in named.items() if tokenizer.id_of(token) is not None}
+    known = settings.name in CLASSES or settings.name in ROLELESS
+    return {role: token for role, token in named.items() if tokenizer.id_of(token) is not None} if named or known else None
 
 
 def special_ids(folder: Path, tokenizer: Tokenizer) -> dict[str, int]:
     """Role -> id, of special_roles."""
-    found = {role: tokenizer.id_of(token) for role, token in special_roles(folder, tokenizer).items()}
+    found = {role: tokenizer.id_of(token) for role, token in (special_roles(folder, tokenizer) or {}).items()}
     return {role: index for role, index in found.items() if index is not None}

@@ -58,6 +58,8 @@ MODEL_CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra
                  "gpt2": "GPT2", "opt": "GPT2", "t5": "T5", "mt5": "MT5", "llama": "Llama", "mistral": "Llama",
                  "mixtral": "Llama", "gemma": "Gemma", "gemma2": "Gemma", "xlm-roberta": "XLMRoberta",
                  "marian": "Marian", "mbart": "MBart", "m2m_100": "M2M100", "pegasus": "Pegasus"}
+ROLELESS = ("PreTrained", "TokenizersBackend")
+"""Classes (without `TokenizerFast`) that have the special tokens that a folder names, and no others."""
 PLAIN: dict[Files, TokenizerClass] = {"wordpiece": _BERT, "byte_bpe": _GPT2, "marian": _MARIAN, "m2m100": _M2M100,
                                       "sentencepiece": TokenizerClass("sentencepiece", {}, "none")}
 

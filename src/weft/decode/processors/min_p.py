@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,8 +23,8 @@ class MinP:
         return cls(options.min_p) if options.min_p else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        share = np.exp(logits - logits.max(axis=1, keepdims=True))  # of the likeliest: no sum is needed
-        return np.where(share < np.float32(self.p), np.float32(-np.inf), logits)
+        least = logits.max(axis=1, keepdims=True) + np.float32(math.log(self.p))
+        return np.where(logits < least, np.float32(-np.inf), logits)
 
 
 PROCESSOR = MinP

@@ -26,9 +26,13 @@ class TopNSigma:
         return cls(options.top_n_sigma) if options.top_n_sigma else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
+        highest = logits.max(axis=1, keepdims=True)
         allowed = logits > -np.inf
-        sigma = np.std(logits, axis=1, keepdims=True, where=allowed, dtype=np.float64)
-        lowest = logits.max(axis=1, keepdims=True) - self.n * sigma
+        below = np.where(allowed, logits - highest, np.float32(0.0))
+        count = allowed.sum(axis=1, keepdims=True)
+        mean = below.sum(axis=1, keepdims=True) / count
+        sigma = np.sqrt(np.maximum((below * below).sum(axis=1, keepdims=True) / count - mean * mean, 0.0))
+        lowest = (highest - self.n * sigma).astype(np.float32)
         return np.where(logits < lowest, np.float32(-np.inf), logits)
 
 

@@ -96,6 +96,10 @@ def test_no_end_is_made_up(tmp_path: Path) -> None:
     out = export_bundle(open_bundle(path), tmp_path / "out")
     assert json.loads((out / "config.json").read_text())["eos_token_id"] is None
     assert "eos_token" not in json.loads((out / "tokenizer_config.json").read_text())
+    assert "eos_token_id" not in json.loads((out / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text('{"eos_token_id": [5]}')
+    ended = export_bundle(open_bundle(import_checkpoint(folder, tmp_path / "ended").path), tmp_path / "again")
+    assert json.loads((ended / "generation_config.json").read_text())["eos_token_id"] == 5
 
 
 def test_a_template_of_another_form_is_kept(tmp_path: Path) -> None:

@@ -108,8 +108,9 @@ def _is_id(token: Any, config: c.ModelConfig) -> bool:
 def write_generation(options: Mapping[str, Any], config: c.ModelConfig) -> dict[str, Any]:
     """generation_config.json of a bundle's defaults, special tokens included. See also `unsaid`."""
     special = config.special
+    ends = [token for token in (special.eos, *options.get("eos", ())) if token is not None]
     values: dict[str, Any] = {"bos_token_id": special.bos, "pad_token_id": special.pad,
-                              "eos_token_id": [special.eos, *options["eos"]] if options.get("eos") else special.eos}
+                              "eos_token_id": ends if len(ends) > 1 else next(iter(ends), None)}
     if config.encoder is not None:
         values["decoder_start_token_id"] = special.start
     said = {name: value for name, value in options.items() if name not in unsaid(options)}

@@ -49,6 +49,8 @@ Ids = Sequence[int]
 TooLong = Literal["split", "refuse"]
 BATCH_ROWS = 128
 """Rows decoded together: `beams` a source."""
+OF_THE_WHOLE = ("stop", "prefix", "suffix", "forced_words")
+"""Options that say something of an answer as a whole, so that a source is not cut into pieces."""
 VERBS: dict[str, tuple[type, str | None, str]] = {
     "translate": (c.LanguageModelHead, "encoder-decoder", "translate"),
     "complete": (c.LanguageModelHead, "decoder-only", "complete prompts"),
@@ -263,7 +265,7 @@ class Model:
         first: the number of the first input among all that share a seed, for callers who send them in parts. draft: a
         smaller model of the same tokenizer that guesses ahead (option draft_tokens); results stay what they are.
         """
-        chosen = self.options(**options)
+        chosen = self.options(**_without_beams(options, draft))
         self._needs_decoder()
         guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
@@ -271,7 +273,7 @@ class Model:
         if chosen.prompt_logprobs:
             raise UsageError("prompt_logprobs are of a prompt, and this model is encoder-decoder: it has none. For the "
                              "log-probabilities of a given output, use model.score(sources, targets)")
-        if is_guided(chosen):  # pieces put together would not fit
+        if is_guided(chosen) or any(getattr(chosen, name) for name in OF_THE_WHOLE):  # pieces put together would not fit
             too_long = "refuse"
         pieces = [self._pieces(first + index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
@@ -629,7 +631,23 @@ def _override(base: GenerationOptions, options: Mapping[str, Any]) -> Generation
     for name in options:
         if name not in names:
             raise UnknownNameError("generation option", name, names)
-    return GenerationOptions(**{**_beside(base, options), **options})
+    asked = {name: _plain(value) for name, value in options.items()}
+    if asked.get("banned"):
+        asked["banned"] = tuple(dict.fromkeys((*base.banned, *asked["banned"])))  # a model's own bans stay
+    return GenerationOptions(**{**_beside(base, asked), **asked})
+
+
+def _without_beams(options: Mapping[str, Any], draft: Any) -> dict[str, Any]:
+    """A draft does away with a model's default beams, which nobody has asked for."""
+    return dict(options) if draft is None else {"beams": 1, "n_best": 1} | dict(options)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's own."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+        return tuple(value) if isinstance(value, list) else value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _beside(base: GenerationOptions, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -679,9 +697,12 @@ def _join(parts: list[Result], blank: str) -> Result:
     if len(parts) == 1:
         return parts[0]
     alternatives = zip(*(part.alternatives for part in parts), strict=False)  # the best with the best, and so on
-    return Result(" ".join(part.text for part in parts), tuple(token for part in parts for token in part.tokens),
+    text = " ".join(part.text for part in parts if part.text)
+    return Result(text, tuple(token for part in parts for token in part.tokens),
                   sum(part.score for part in parts), tuple(p for part in parts for p in part.logprobs),
-                  all(part.finished for part in parts), tuple(_join(list(row), blank) for row in alternatives))
+                  all(part.finished for part in parts), tuple(_join(list(row), blank) for row in alternatives),
+                  reason=next((part.reason for part in parts if not part.finished), parts[-1].reason),
+                  top_logprobs=tuple(top for part in parts for top in part.top_logprobs))
 
 
 __all__ = ["FinishedEvent", "Model", "Result", "load"]

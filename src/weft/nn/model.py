@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from weft.errors import ConfigError
 from weft.nn.attention import Attention
-from weft.nn.dropout import Dropout, dropout_mask
+from weft.nn.dropout import Dropout
 from weft.nn.embedding import embed
 from weft.nn.feed_forward import FeedForward
 from weft.nn.head import Head, pool_packed
@@ -60,7 +60,6 @@ class Model(nn.Module):
         projected = config.embedding_size != config.width
         self.embedding_projection = Linear(config.embedding_size, config.width) if projected else None
         self.head = Head(config)
-        self.token_dropout = 0.0
         self._tie()
         _check(self, parameters(config))
 
@@ -95,9 +94,8 @@ class Model(nn.Module):
                 _fill(parameter, table[name], generator)
         return self
 
-    def set_dropout(self, residual: float, attention: float = 0.0, activation: float = 0.0, token: float = 0.0) -> Model:
-        """Drop probabilities: after embeddings and sub-layers, on attention weights, inside feed-forward, of whole tokens."""
-        self.token_dropout = token
+    def set_dropout(self, residual: float, attention: float = 0.0, activation: float = 0.0) -> Model:
+        """Drop probabilities: after embeddings and sub-layers, on attention weights, inside feed-forward."""
         for module in self.modules():
             if isinstance(getattr(module, "dropout", None), Dropout):
                 kind = attention if isinstance(module, Attention) else \
@@ -191,12 +189,8 @@ class Model(nn.Module):
         return TransformerMemory(keys_values, padding_mask(lengths, source.shape[1], hidden.dtype))
 
     def embed(self, table: Table, ids: Tensor) -> Tensor:
-        """ids [B, T], or [N] if packed -> [B, T, D] or [N, D], scaled. While training some tokens are left out: their
-        embeddings are 0, and what position adds stays."""
-        x = embed(table.weight, ids, self.scale)
-        if self.training and self.token_dropout:
-            x = x * dropout_mask(ids.shape, self.token_dropout, x)[0][..., None]
-        return x
+        """ids [B, T] -> [B, T, D], scaled."""
+        return embed(table.weight, ids, self.scale)
 
 
 def _build_stack(config: c.ModelConfig, name: str) -> nn.Module:

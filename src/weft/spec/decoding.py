@@ -249,7 +249,7 @@ def _check_value(name: str, value: Any, option: Any) -> None:
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise UsageError(f"{name} is {value!r}; it must be {_KINDS[kind]}{f', {within}' if within else ''}")
     if within and value not in within:
-        way_out = " (leave sampling off for greedy)" if name == "temperature" else ""
+        way_out = " (0 is greedy)" if name == "temperature" and value < 0 else ""
         raise UsageError(f"{name} is {value}; it must be {within}{way_out}")
 
 
@@ -274,11 +274,11 @@ def _is_word(item: Any) -> bool:
 
 def _is_bias(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and _is_id(item[0]) and isinstance(item[1], int | float) \
-        and item[1] < math.inf
+        and item[1] <= 1e30  # far above any logit, and the sum of several is still a float32
 
 
 _ITEMS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "words": (_is_word, "rows of token ids"), "logit_bias": (_is_bias, "pairs of a token id and a number below infinity"),
+    "words": (_is_word, "rows of token ids"), "logit_bias": (_is_bias, "pairs of a token id and a number of at most 1e30"),
     "stop": (lambda item: isinstance(item, str), "texts"), "order": (lambda item: isinstance(item, str), "names")}
 
 

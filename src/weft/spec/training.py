@@ -60,10 +60,6 @@ class TrainingOptions:
     attention_dropout: float = _option(0.0, "drop probability of attention weights")
     activation_dropout: float = _option(0.0, "drop probability inside the feed-forward part")
 
-    token_dropout: float | None = _option(
-        None, "share of tokens that are read as nothing, in sources and targets (Sennrich and Zhang 2019, section 3.2); "
-              "default: 0.1 for tiny translators, else 0")
-
     tokenizer: str = _option("metaspace_bpe", "kind: byte_bpe, metaspace_bpe, unigram, wordpiece, word, character")
     vocabulary: int | None = _option(None, "most tokens of the tokenizer, special ones included")
 
@@ -104,7 +100,7 @@ class TrainingOptions:
     def _problems(self) -> list[str]:
         lengths = [name for name in ("minutes", "steps", "epochs") if getattr(self, name) is not None]
         checks = [(len(lengths) <= 1, f"{' and '.join(lengths)} contradict each other; give one of them")]
-        for name in ("dropout", "attention_dropout", "activation_dropout", "token_dropout", "label_smoothing", "ema", "noise"):
+        for name in ("dropout", "attention_dropout", "activation_dropout", "label_smoothing", "ema", "noise"):
             value = getattr(self, name)
             checks.append((value is None or 0.0 <= value < 1.0, f"{name} is {value}; it must be 0 to below 1"))
         for name in ("minutes", "steps", "epochs", "layers", "width", "heads", "feed_forward", "vocabulary",

@@ -28,7 +28,7 @@ class Classified:
 class Classify(Task):
     kind = "encoder-only"
     metric = "accuracy"
-    recipe: ClassVar = {"token_dropout": 0.0, "dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 10.0}
+    recipe: ClassVar = {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 10.0}
     least_updates = 500
     by_score = True  # the loss rises with over-confidence while more answers are still right
 

@@ -23,7 +23,7 @@ Truncate = Literal["refuse", "left"]
 
 class Complete(WindowTask):
     kind = "decoder-only"
-    recipe: ClassVar = {"token_dropout": 0.0, "dropout": 0.1, "learning_rate": 2e-3, "warmup": 200, "epochs": 30.0}
+    recipe: ClassVar = {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 200, "epochs": 30.0}
     least_updates = 2000
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,

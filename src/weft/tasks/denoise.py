@@ -25,7 +25,7 @@ MEAN_SPAN = 3.0
 
 
 class Denoise(WindowTask):
-    recipe: ClassVar = {"token_dropout": 0.0, "dropout": 0.1}
+    recipe: ClassVar = {"dropout": 0.1}
     special_tokens = ("<mask>", *(f"<extra_id_{i}>" for i in range(SENTINELS)))
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,

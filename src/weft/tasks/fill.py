@@ -37,7 +37,7 @@ class Candidate:
 class Fill(WindowTask):
     kind = "encoder-only"
     special_tokens = ("<mask>",)
-    recipe: ClassVar = {"token_dropout": 0.0, "dropout": 0.1, "learning_rate": 2e-3, "warmup": 500, "epochs": 60.0}
+    recipe: ClassVar = {"dropout": 0.1, "learning_rate": 2e-3, "warmup": 500, "epochs": 60.0}
 
     def epoch(self, encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,
               options: TrainingOptions) -> Encoded:

@@ -45,7 +45,7 @@ class Tag(Task):
 
     kind = "encoder-only"
     metric = "entity F1"
-    recipe: ClassVar = {"token_dropout": 0.0, "dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 20.0}
+    recipe: ClassVar = {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 20.0}
     least_updates = 500
     by_score = True
 

@@ -91,7 +91,7 @@ class Trainer:
         dtype = torch.bfloat16 if run.options.precision == "bf16" else torch.float32
         self.model = begin(Model(run.config).initialise(run.options.seed).train(), run)
         self.model.set_dropout(run.options.dropout or 0.0, run.options.attention_dropout,
-                               run.options.activation_dropout, run.options.token_dropout or 0.0)
+                               run.options.activation_dropout)
         self.flat = FlatParameters(self.model, dtype)
         threads = torch.get_num_threads()
         self.replicas = Replicas(self.model, self.flat, threads, replica_count(self.model, threads))

@@ -18,8 +18,8 @@ from weft.tasks import find_task
 
 # Found by trial on Multi30k (29,000 pairs) and Tatoeba (160,000); base and big are the paper's own. See docs/LOG.md.
 RECIPES: dict[str, dict[str, Any]] = {
-    "tiny": {"placement": "pre", "dropout": 0.3, "token_dropout": 0.1, "learning_rate": 5e-3, "warmup": 1000,
-             "batch_tokens": 4096, "vocabulary": 6_000, "epochs": 60.0, "schedule": "linear"},
+    "tiny": {"placement": "pre", "dropout": 0.3, "learning_rate": 5e-3, "warmup": 1000, "batch_tokens": 4096,
+             "vocabulary": 6_000, "epochs": 60.0, "schedule": "linear"},
     "small": {"dropout": 0.1, "learning_rate": 1.3e-3, "warmup": 2000, "batch_tokens": 4096, "vocabulary": 8_000,
               "epochs": 15.0, "schedule": "linear"},
     "base": {"dropout": 0.1, "learning_rate": 7e-4, "warmup": 4000, "batch_tokens": 25_000, "vocabulary": 37_000,
@@ -40,7 +40,7 @@ def resolve(options: TrainingOptions, examples: int, tokens: int) -> TrainingOpt
     """Fill every open choice from the amount of data. `tokens`: of all targets together, about."""
     size, task = _size(options, examples), find_task(options.task)
     averaging = {"ema": 0.0 if options.average > 1 else 0.998}
-    recipe = {"token_dropout": 0.0} | RECIPES[size] | {"label_smoothing": 0.0, "size": size} | averaging | dict(task.recipe)
+    recipe = RECIPES[size] | {"label_smoothing": 0.0, "size": size} | averaging | dict(task.recipe)
     recipe["family"] = _family(options)
     recipe["vocabulary"] = vocabulary(options, examples)
     recipe["batch_tokens"] = min(recipe["batch_tokens"], max(256, tokens // 40))

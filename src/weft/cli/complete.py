@@ -98,6 +98,8 @@ def _said(model: Model, result: Result) -> dict[str, Any]:
     if result.top_logprobs:
         said["top_logprobs"] = [[{"id": token, "token": model.tokenizer.tokens([token])[0], "logprob": round(value, 4)}
                                  for token, value in step] for step in result.top_logprobs]
+    if result.prompt_logprobs:
+        said["prompt_logprobs"] = [round(value, 4) for value in result.prompt_logprobs]
     if result.alternatives:
         said["alternatives"] = [_said(model, replace(one, alternatives=())) for one in result.alternatives]
     return said

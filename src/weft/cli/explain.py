@@ -6,12 +6,11 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from weft.cli.flags import Parser, add_flags, given
+from weft.cli.flags import Parser, add_generation_flags, generation_options
 from weft.cli.lines import tell
 from weft.errors import UsageError
 from weft.model import load
 from weft.spec.config import LanguageModelHead
-from weft.spec.decoding import GenerationOptions
 from weft.spec.decoding_trace import DecodingTrace
 
 _EXAMPLES = """examples:
@@ -35,14 +34,14 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--heads", type=int, nargs="+", metavar="N", help="keep these heads of attention only, from 0")
     parser.add_argument("--save", metavar="FILE", help="save the trace, for --from and for pictures")
     parser.add_argument("--from", dest="source", metavar="FILE", help="tell of a saved trace instead of running a model")
-    add_flags(parser, GenerationOptions, {"beams": ("--beam",)})
+    add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     steps = _steps(arguments.steps)
     if (arguments.text is None) == (arguments.source is None):
         raise UsageError("give either a text to explain or --from with a saved trace")
     if arguments.candidates < 1:
         raise UsageError(f"--candidates is {arguments.candidates}; show 1 or more")
-    options = given(arguments, GenerationOptions)
+    options = generation_options(arguments)
     if arguments.source is not None:
         if options or arguments.save or arguments.layers or arguments.heads:
             raise UsageError("--from tells of what was decoded before; options of decoding, --layers, --heads and --save need "

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from weft.decode.chain import best_of, log_softmax
+from weft.decode.best import best_of
+from weft.decode.softmax import log_softmax
 from weft.spec.runner import Best, Runner
 from weft.spec.trace import Trace
 

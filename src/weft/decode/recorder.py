@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weft.decode.chain import best_of
+from weft.decode.best import best_of
 from weft.decode.rows import Request
 from weft.errors import UsageError
 from weft.spec.decoding_trace import FINISHED, KEPT, PRUNED, Continuations, RequestTrace, Step

@@ -11,8 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from weft.decode.best import best_of
 from weft.decode.rows import Rows
+from weft.decode.softmax import log_normaliser
 from weft.spec.decoding import GenerationOptions
+
+FEW = 64
+"""Tokens that hold the nucleus of most distributions: only where they do not, more are sorted."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,12 @@ class TopP:
         return cls(options.top_p) if options.top_p < 1.0 else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        highest = logits.max(axis=1, keepdims=True)
-        weights = np.exp(logits - highest)
-        smallest = np.array([[self._smallest(*row)] for row in zip(logits, weights, highest[:, 0], strict=True)], np.float32)
+        total, best = log_normaliser(logits), best_of(logits, FEW)
+        reached = np.exp(best.log_probs - total).cumsum(axis=1, dtype=np.float64) >= self.p
+        smallest = np.take_along_axis(best.log_probs, reached.argmax(axis=1)[:, None], 1)
+        for row in np.flatnonzero(~reached.any(axis=1)):
+            highest = best.log_probs[row, 0]
+            smallest[row] = self._smallest(logits[row], np.exp(logits[row] - highest), highest)
         return np.where(logits < smallest, np.float32(-np.inf), logits)
 
     def _smallest(self, logits: np.ndarray, weights: np.ndarray, highest: np.float32) -> np.float32:

@@ -13,7 +13,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from weft.decode.chain import best_of
+from weft.decode.best import best_of
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request, Rows
 from weft.decode.strategies.single import length_penalty

@@ -19,7 +19,7 @@ from functools import cache
 
 import numpy as np
 
-from weft.decode.chain import best_of
+from weft.decode.best import best_of
 from weft.decode.rows import Request
 from weft.decode.strategies.beam import Beam, Beams, Candidates
 from weft.decode.strategies.strategy import Batch

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from weft.decode.chain import best_of
+from weft.decode.best import best_of
 from weft.decode.strategies.beam import Beam, Beams, Candidates, best_candidates, next_beams
 from weft.decode.strategies.strategy import Batch
 from weft.spec.decoding import GenerationOptions

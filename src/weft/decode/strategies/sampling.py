@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from weft.decode.ahead import Guess
-from weft.decode.chain import best_of
+from weft.decode.best import best_of
 from weft.decode.rows import Request
 from weft.decode.softmax import log_normaliser, log_softmax
 from weft.decode.strategies.single import SingleRow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
+from weft.decode.defaults import override, without_beams
 from weft.decode.guided import Guide, Vocabulary, guide, is_guided
 from weft.decode.mbr import most_alike
 from weft.decode.recorder import Recorder
@@ -94,7 +95,7 @@ class Model:
         self.config: c.ModelConfig = bundle.config
         self.tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
         self.task = find_task(bundle.task)
-        self.defaults = _override(GenerationOptions(), self._wording.in_ids(bundle.generation))
+        self.defaults = override(GenerationOptions(), self._wording.in_ids(bundle.generation))
         self.notices: list[str] = []
         self._runner: TorchRunner | None = None
 
@@ -140,7 +141,7 @@ class Model:
         if target and self.tokenizer.openings:
             raise UsageError(f"this model is told the language by the text: begin it with >>{target}<<")
         if target:
-            other.defaults = _override(self.defaults, {"forced_first": self.languages[target]})
+            other.defaults = override(self.defaults, {"forced_first": self.languages[target]})
         return other
 
     def _spoken(self, language: int) -> c.SpecialTokens:
@@ -265,7 +266,7 @@ class Model:
         first: the number of the first input among all that share a seed, for callers who send them in parts. draft: a
         smaller model of the same tokenizer that guesses ahead (option draft_tokens); results stay what they are.
         """
-        chosen = self.options(**_without_beams(options, draft))
+        chosen = self.options(**without_beams(options, draft))
         self._needs_decoder()
         guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
@@ -392,6 +393,8 @@ class Model:
         self._needs_decoder()
         check_selection(self.config, candidates, layers, heads)
         chosen, given = self.options(**options | {"lookup": 0}), _many(texts)  # guesses change the speed only
+        if chosen.mbr:
+            raise UsageError(f"mbr={chosen.mbr} chooses among whole answers, which a trace of one does not show; leave it out")
         if self.config.encoder is None:
             inputs = [self._prompt(index, item, chosen, truncate) for index, item in enumerate(given)]
         else:
@@ -416,7 +419,7 @@ class Model:
 
         preset: a tool to follow (weft.spec.presets); its values stand between the defaults and the options.
         """
-        return _override(self.defaults, (named_preset(preset) if preset else {}) | self._wording.in_ids(options))
+        return override(self.defaults, (named_preset(preset) if preset else {}) | self._wording.in_ids(options))
 
     def speaking_through(self, runner: Any, window: c.Window) -> Model:
         """This model with another runner of the same ids, such as an ensemble's, that has `window`."""
@@ -623,53 +626,6 @@ def _torch_runner(bundle: Bundle, precision: str) -> TorchRunner:
     tensors = bundle.tensors()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return TorchRunner(Network.of(bundle.config, lambda name: torch.from_numpy(tensors[name].wide()), dtype))
-
-
-def _override(base: GenerationOptions, options: Mapping[str, Any]) -> GenerationOptions:
-    """`options` in place of the defaults `base`."""
-    names = [field.name for field in fields(GenerationOptions)]
-    for name in options:
-        if name not in names:
-            raise UnknownNameError("generation option", name, names)
-    asked = {name: _plain(value) for name, value in options.items()}
-    if asked.get("banned"):
-        asked["banned"] = tuple(dict.fromkeys((*base.banned, *asked["banned"])))  # a model's own bans stay
-    return GenerationOptions(**{**_beside(base, asked), **asked})
-
-
-def _without_beams(options: Mapping[str, Any], draft: Any) -> dict[str, Any]:
-    """A draft does away with a model's default beams, which nobody has asked for."""
-    return dict(options) if draft is None else {"beams": 1, "n_best": 1} | dict(options)
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as Python's own."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-        return tuple(value) if isinstance(value, list) else value
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _beside(base: GenerationOptions, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults that are not neutral, but for those that what is asked for contradicts or leaves nothing to do."""
-    held = {field.name: getattr(base, field.name) for field in fields(base)
-            if field.name not in asked and getattr(base, field.name) != field.default}
-    beams, most = asked.get("beams"), asked.get("max_new_tokens")
-    if asked.get("sample") or asked.get("penalty_alpha") or asked.get("lookup"):
-        held.pop("beams", None)
-    if asked.get("penalty_alpha") or (isinstance(beams, int) and beams > 1):
-        held.pop("sample", None)
-    if isinstance(most, int) and "min_new_tokens" in held:
-        held["min_new_tokens"] = max(0, min(held["min_new_tokens"], most))
-    beams = asked.get("beams", held.get("beams", 1))
-    if isinstance(beams, int):
-        for name in ("n_best", "beam_groups"):
-            if name in held and (beams < held[name] or (name == "beam_groups" and beams % held[name])):
-                del held[name]
-    neutral = {field.name: field.default for field in fields(base)}
-    idle = {field.name for field in fields(base) if field.name in held and (needed := field.metadata.get("needs"))
-            and {**asked, **held}.get(needed, neutral[needed]) == neutral[needed]}
-    return {name: value for name, value in held.items() if name not in idle}
 
 
 def _rows(ids: Any) -> list[list[int]]:

@@ -196,6 +196,11 @@ def _same_points(runner: TorchRunner, source: list[int] | None, request: Request
     assert names == ({"encoder"} if source is not None else {"decoder"} if len(request.prompt) > 1 else set())
 
 
+def test_a_choice_among_whole_answers_is_not_traced() -> None:
+    with pytest.raises(UsageError, match="mbr=3 chooses among whole answers, which a trace of one does not show"):
+        weft.load("fr-en").trace("Bonjour.", sample=True, mbr=3)
+
+
 def test_chosen_layers_and_heads() -> None:
     model = weft.load("fr-en")
     full = model.trace("Bonjour.").requests[0]

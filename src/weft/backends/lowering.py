@@ -55,7 +55,8 @@ def lower(config: c.ModelConfig, weights: Mapping[str, np.ndarray]) -> Lowered:
 
 
 def _unknown(part: str) -> UsageError:
-    return UsageError(f"the native engine does not know {part}; use the torch backend: pip install 'weft[torch]', --backend torch")
+    return UsageError(f"the native engine does not know {part}; use the torch backend: pip install 'weft[torch]' and "
+                      f"--backend torch")
 
 
 class _Writer:
@@ -80,8 +81,8 @@ class _Writer:
         """Over `groups` parts of `size` from `start` on."""
         rms = isinstance(norm, c.RMSNorm)
         weights = [f"{name}.weight", *([f"{name}.bias"] if f"{name}.bias" in self.table else [])]
-        self.write("norm", read, written, weights=weights, start=start, groups=groups, size=size,
-                   norm="rms" if rms else "layer", epsilon=norm.epsilon, offset=norm.offset if isinstance(norm, c.RMSNorm) else 0.0)
+        self.write("norm", read, written, weights=weights, start=start, groups=groups, size=size, norm="rms" if rms else "layer",
+                   epsilon=norm.epsilon, offset=norm.offset if isinstance(norm, c.RMSNorm) else 0.0)
 
     def stored(self, name: str) -> str:
         """The parameter whose tensor this one is."""
@@ -170,7 +171,8 @@ class _Stack(_Writer):
     def _block(self, layer: int) -> None:
         name, stack = f"{self.name}.blocks.{layer}", self.stack
         if stack.residual == "sequential":
-            self._residual(f"{name}.self_attention", lambda x, y, add: self._attend(layer, x, y, add), layer > 0 or stack.first_norm)
+            normed = layer > 0 or stack.first_norm
+            self._residual(f"{name}.self_attention", lambda x, y, add: self._attend(layer, x, y, add), normed)
             if self.name == "decoder" and self.config.encoder is not None:
                 self._residual(f"{name}.cross_attention", lambda x, y, add: self._look(layer, x, y, add))
             self._residual(f"{name}.feed_forward", lambda x, y, add: self._feed_forward(layer, x, y, add))

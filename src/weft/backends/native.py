@@ -40,8 +40,9 @@ def open_runner(bundle: Bundle, precision: str, threads: int | None = None) -> N
     tensors = bundle.tensors()
     relative = {name: stored.wide() for name, stored in tensors.items() if name.endswith("relative_bias.weight")}
     lowered = lower(bundle.config, relative)
-    weights: dict[str, tuple[str, Any]] = {name: (stored.kind, stored.bits if stored.kind == "F32" else stored.bits.view(np.uint16))
-                                           for name, stored in tensors.items() if name not in relative}
+    weights: dict[str, tuple[str, Any]] = {
+        name: (stored.kind, stored.bits if stored.kind == "F32" else stored.bits.view(np.uint16))
+        for name, stored in tensors.items() if name not in relative}
     weights |= {name: ("F32", array) for name, array in lowered.constants.items()}
     model = _native.load(list(lowered.programs.items()), weights, precision, threads or len(os.sched_getaffinity(0)))
     return NativeRunner(bundle.config, model, lowered)

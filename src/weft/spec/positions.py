@@ -64,7 +64,8 @@ def relative_buckets(config: c.RelativeBias, causal: bool) -> np.ndarray:
     """int64 [2 R + 1]: bucket of key position minus query position, from -R to R, past which it stays what it is
     (Raffel et al. 2020; T5's `_relative_position_bucket`): half the buckets exact, half logarithmic up to max_distance."""
     reach = max(config.max_distance, config.buckets)
-    distance, buckets, offset = np.arange(-reach, reach + 1), config.buckets, 0
+    distance, buckets = np.arange(-reach, reach + 1), config.buckets
+    offset = np.zeros_like(distance)
     if causal:
         distance = (-distance).clip(min=0)
     else:

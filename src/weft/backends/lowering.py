@@ -82,7 +82,8 @@ class _Writer:
         rms = isinstance(norm, c.RMSNorm)
         weights = [f"{name}.weight", *([f"{name}.bias"] if f"{name}.bias" in self.table else [])]
         self.write("norm", read, written, weights=weights, start=start, groups=groups, size=size,
-                   norm="rms" if rms else "layer", epsilon=norm.epsilon, offset=norm.offset if isinstance(norm, c.RMSNorm) else 0.0)
+                   norm="rms" if rms else "layer", epsilon=norm.epsilon,
+                   offset=norm.offset if isinstance(norm, c.RMSNorm) else 0.0)
 
     def stored(self, name: str) -> str:
         """The parameter whose tensor this one is."""

@@ -175,6 +175,8 @@ public:
       for (std::size_t block = 0; block < row.visible.size(); block++)
         for (int i = 0; i < kBlock; i++)
           if (row.visible[block] >> i & 1) own.push_back(static_cast<std::int32_t>(block) * kBlock + i);
+      const std::int32_t* positions = row.source->own->positions();
+      std::sort(own.begin(), own.end(), [&](int a, int b) { return positions[a] < positions[b]; });
     }
     return found;
   }

@@ -63,7 +63,7 @@ void Session::encode(const std::vector<std::int32_t>& ids, const std::vector<std
   int first = 0;
   for (const int count : counts) {
     auto source = std::make_shared<Source>();
-    source->own = std::make_shared<Cache>(model_->encoder);
+    source->own = std::make_shared<Cache>(encoder_);
     for (int i = 0; i < count; i++) {
       feed_.positions.push_back(i);
       feed_.lengths.push_back(count);
@@ -81,7 +81,7 @@ Memory Session::remember() {
   Memory memory;
   for (std::size_t i = 0; i < encoded_.size(); i++) {
     encoded_[i]->own.reset();
-    auto cross = std::make_shared<Cache>(model_->cross);
+    auto cross = std::make_shared<Cache>(cross_);
     for (int position = 0; position < feed_.groups[i].count; position++) cross->add(position);
     encoded_[i]->cross = cross;
     memory.sources.push_back(std::move(cross));
@@ -96,7 +96,7 @@ void Session::start(int sources, const Memory* memory) {
   rows_.clear();
   for (int i = 0; i < sources; i++) {
     auto source = std::make_shared<Source>();
-    source->own = std::make_shared<Cache>(model_->own);
+    source->own = std::make_shared<Cache>(own_);
     if (memory) source->cross = memory->sources[i];
     rows_.push_back({std::move(source), {}, 0});
   }
@@ -133,12 +133,28 @@ void Session::drop(int count) {
   }
 }
 
+// Slots of beams that were given up serve again.
+void Session::free_unseen() {
+  std::vector<std::uint16_t> seen;
+  for (std::size_t i = 0; i < rows_.size();) {
+    const Source* source = rows_[i].source.get();
+    Cache& cache = *rows_[i].source->own;
+    std::size_t end = i;
+    seen.assign(cache.blocks(), 0);
+    for (; end < rows_.size() && rows_[end].source.get() == source; end++)
+      for (std::size_t block = 0; block < rows_[end].visible.size(); block++) seen[block] |= rows_[end].visible[block];
+    if (rows_[i].source.use_count() == static_cast<long>(end - i)) cache.keep(seen); // no row of it stands elsewhere
+    i = end;
+  }
+}
+
 void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts) {
   if (static_cast<int>(counts.size()) != rows()) throw std::invalid_argument("a count for each row is needed");
   feed_ = Feed{};
   feed_.count = static_cast<int>(ids.size());
   feed_.ids = ids;
   reserve(feed_.count);
+  free_unseen();
   for (int i = 0; i < rows(); i++) {
     Row& row = rows_[i];
     Cache& cache = *row.source->own;

@@ -46,7 +46,9 @@ struct Feed {
 
 class Session {
 public:
-  explicit Session(std::shared_ptr<Model> model) : model_(std::move(model)), buffers_(model_->widths().size()) {}
+  explicit Session(std::shared_ptr<Model> model)
+      : model_(std::move(model)), encoder_(std::make_shared<Blocks>(model_->encoder)), own_(std::make_shared<Blocks>(model_->own)),
+        cross_(std::make_shared<Blocks>(model_->cross)), buffers_(model_->widths().size()) {}
 
   const Model& model() const { return *model_; }
   const Kernels& kernels() const { return model_->kernels(); }
@@ -96,11 +98,13 @@ public:
 
 private:
   void reserve(int rows);
+  void free_unseen();
   void run(const std::string& program);
   template <class F> void pieces(F f);
   std::byte* operand(int rows, std::size_t stride);
 
   std::shared_ptr<Model> model_;
+  std::shared_ptr<Blocks> encoder_, own_, cross_;
   std::vector<Floats> buffers_;
   int capacity_ = 0;
   Feed feed_;

@@ -92,8 +92,12 @@ Memory Session::remember() {
 }
 
 void Session::start(int sources, const Memory* memory) {
-  if (memory && static_cast<int>(memory->sources.size()) != sources) throw std::invalid_argument("a memory of another batch");
   rows_.clear();
+  join(sources, memory);
+}
+
+void Session::join(int sources, const Memory* memory) {
+  if (memory && static_cast<int>(memory->sources.size()) != sources) throw std::invalid_argument("a memory of another batch");
   for (int i = 0; i < sources; i++) {
     auto source = std::make_shared<Source>();
     source->own = std::make_shared<Cache>(own_);
@@ -215,6 +219,18 @@ void Session::multiply(const Matrix& matrix, int input, int output, Activation a
   }
 }
 
+void Session::choose(const std::vector<std::int32_t>& tokens) {
+  float* x = buffer(model_->hidden);
+  const std::ptrdiff_t wide = stride(model_->hidden);
+  int row = 0;
+  for (const int token : tokens) {
+    if (token < row || token >= count()) throw std::out_of_range("token " + std::to_string(token) + " of those read last");
+    if (token != row) std::copy_n(x + token * wide, wide, x + row * wide);
+    row++;
+  }
+  feed_.count = row;
+}
+
 void Session::head() { run("head"); }
 
 // Calls f(rows' logits [count, kChunk], first row, count, first column, columns, thread) for pieces that cover all logits;
@@ -259,19 +275,20 @@ void Session::logits(float* out) {
   });
 }
 
-void Session::best(int k, const std::vector<std::int32_t>& banned, std::int64_t* ids, float* log_probs) {
+void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, std::int64_t* ids, float* log_probs) {
   const int outputs = model_->output.matrix->outputs, chunks = (outputs + kChunk - 1) / kChunk, threads = pool().threads();
   if (k < 1 || k > outputs) throw std::invalid_argument("between 1 and " + std::to_string(outputs) + " are the best of a row");
+  if (banned.size() != 1 && static_cast<int>(banned.size()) != count()) throw std::invalid_argument("one list of banned ids, or one a row");
   const std::size_t n = count(), lists = n * threads;
   std::vector<float> values(lists * k), tops(n * chunks), sums(n * chunks);
   std::vector<std::int32_t> found(lists * k);
   std::vector<Best> bests(lists);
   for (std::size_t i = 0; i < lists; i++) bests[i] = {k, 0, values.data() + i * k, found.data() + i * k};
   pieces([&](float* logits, int first, int rows, int column, int columns, int thread) {
-    auto ban = std::lower_bound(banned.begin(), banned.end(), column);
-    for (; ban != banned.end() && *ban < column + columns; ++ban)
-      for (int row = 0; row < rows; row++) logits[row * kChunk + *ban - column] = -std::numeric_limits<float>::infinity();
     for (int row = 0; row < rows; row++) {
+      const auto& own = banned[banned.size() == 1 ? 0 : first + row];
+      for (auto ban = std::lower_bound(own.begin(), own.end(), column); ban != own.end() && *ban < column + columns; ++ban)
+        logits[row * kChunk + *ban - column] = -std::numeric_limits<float>::infinity();
       const std::size_t at = static_cast<std::size_t>(first + row) * chunks + column / kChunk;
       kernels().scan(logits + row * kChunk, columns, column, bests[(first + row) * threads + thread], tops[at], sums[at]);
     }

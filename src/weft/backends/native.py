@@ -114,7 +114,7 @@ class NativeRunner:
                 trace.add("logits", logits[:, None])
             if best is None:
                 return logits
-        return Best(*self._session.best(best, np.array(banned, np.int32)))
+        return Best(*self._session.best(best, [list(banned)]))
 
     def gather(self, rows: np.ndarray) -> None:
         self._session.gather(np.ascontiguousarray(rows, np.int32))

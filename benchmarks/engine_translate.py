@@ -5,8 +5,8 @@
 Marian's base shape (6+6 layers, D=512, F=2048, 8 heads, vocabulary 32,000), 24 source tokens, exactly 32 new tokens a
 source. Contestants take turns, each in a process of its own. CTranslate2 runs in its best settings here: int8 with
 CT2_FORCE_CPU_ISA=AVX512, one thread, two threads, or two workers of one thread that share a batch; --all adds its other
-types and Hugging Face. The table gives medians in output tokens a second (those of the best hypothesis), their range, the ratio to
-the best peer, and the peak memory of the process, which for CTranslate2 and Weft holds nothing but the model and its work.
+types and Hugging Face. The table gives medians in output tokens a second (those of the best hypothesis), their range, and the
+ratio to the best peer.
 Needs `pip install ctranslate2`.
 """
 
@@ -79,12 +79,13 @@ def ctranslate2(folder: Path, kind: str, workers: int, threads: int, batch: int,
     os.environ["CT2_FORCE_CPU_ISA"] = "AVX512"
     import ctranslate2 as ct2
 
-    translator = ct2.Translator(str(folder / "ct2"), device="cpu", compute_type=kind, inter_threads=workers, intra_threads=threads)
+    translator = ct2.Translator(str(folder / "ct2"), device="cpu", compute_type=kind, inter_threads=workers,
+                                intra_threads=threads)
     texts = [[f"t{token}" for token in row] for row in sources(batch)]
 
     def run(_: object) -> None:
-        found = translator.translate_batch(texts, beam_size=beams, max_batch_size=-(-batch // workers), min_decoding_length=TOKENS,
-                                           max_decoding_length=TOKENS)
+        found = translator.translate_batch(texts, beam_size=beams, max_batch_size=-(-batch // workers),
+                                           min_decoding_length=TOKENS, max_decoding_length=TOKENS)
         assert all(len(one.hypotheses[0]) == TOKENS for one in found)
     return run
 

@@ -167,6 +167,19 @@ public:
     return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
             array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
   }
+  std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>>
+  select(const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& logits, int k) {
+    const std::size_t rows = logits.shape(0);
+    if (rows > kMostTokens || logits.shape(1) > 1 << 24) throw std::invalid_argument("too many logits");
+    if (k < 1 || k > static_cast<int>(logits.shape(1))) throw std::invalid_argument(std::to_string(k) + " tokens of a row");
+    std::vector<std::int64_t> ids(rows * k);
+    std::vector<float> log_probs(ids.size());
+    locked([&] {
+      session_.select(logits.data(), static_cast<int>(rows), static_cast<int>(logits.shape(1)), k, ids.data(), log_probs.data());
+    });
+    return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
+            array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
+  }
   nb::dict seen() {
     nb::dict found;
     for (auto& [name, values] : session_.seen) {
@@ -259,6 +272,7 @@ NB_MODULE(_native, m) {
       .def("put", &Guarded::put)
       .def("logits", &Guarded::logits)
       .def("best", &Guarded::best)
+      .def("select", &Guarded::select)
       .def("slots", &Guarded::slots)
       .def("seen", &Guarded::seen);
 }

@@ -16,6 +16,36 @@ constexpr int kChunkRows = 24;   // rows of them; a multiple of a product's rows
 constexpr std::size_t kSmall = 48 << 10;    // bytes of weights times rows that one thread reads as fast as two
 constexpr std::size_t kOperands = 384 << 10; // bytes of activations that stay in a core's cache
 
+constexpr float kNothing = -std::numeric_limits<float>::infinity();
+
+// log(sum of exp) of a row, from the highest logit and the sum of each of its chunks.
+float log_sum(const float* tops, const float* sums, int chunks) {
+  const float highest = *std::max_element(tops, tops + chunks);
+  double sum = 0;
+  for (int chunk = 0; chunk < chunks; chunk++)
+    if (tops[chunk] > kNothing) sum += sums[chunk] * std::exp(static_cast<double>(tops[chunk]) - highest);
+  return static_cast<float>(highest + std::log(sum));
+}
+
+// The k best of several lists, each falling; ties to the lowest id.
+void merge(const Best* lists, int count, float normaliser, int k, std::int64_t* ids, float* log_probs) {
+  std::vector<int> next(count);
+  for (int i = 0; i < k; i++) {
+    int from = -1;
+    for (int t = 0; t < count; t++) {
+      if (next[t] == lists[t].found) continue;
+      if (from >= 0) {
+        const float a = lists[t].values[next[t]], b = lists[from].values[next[from]];
+        if (a < b || (a == b && lists[t].ids[next[t]] > lists[from].ids[next[from]])) continue;
+      }
+      from = t;
+    }
+    const float value = lists[from].values[next[from]];
+    ids[i] = lists[from].ids[next[from]++];
+    log_probs[i] = value > kNothing ? value - normaliser : kNothing;
+  }
+}
+
 } // namespace
 
 bool Session::wants(const std::string& name) const { return std::find(wanted.begin(), wanted.end(), name) != wanted.end(); }
@@ -288,38 +318,29 @@ void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, 
     for (int row = 0; row < rows; row++) {
       const auto& own = banned[banned.size() == 1 ? 0 : first + row];
       for (auto ban = std::lower_bound(own.begin(), own.end(), column); ban != own.end() && *ban < column + columns; ++ban)
-        logits[row * kChunk + *ban - column] = -std::numeric_limits<float>::infinity();
+        logits[row * kChunk + *ban - column] = kNothing;
       const std::size_t at = static_cast<std::size_t>(first + row) * chunks + column / kChunk;
       kernels().scan(logits + row * kChunk, columns, column, bests[(first + row) * threads + thread], tops[at], sums[at]);
     }
   });
-  for (std::size_t row = 0; row < n; row++) {
-    const float* top = tops.data() + row * chunks;
-    const float highest = *std::max_element(top, top + chunks);
-    double sum = 0;
+  for (std::size_t row = 0; row < n; row++)
+    merge(bests.data() + row * threads, threads, log_sum(tops.data() + row * chunks, sums.data() + row * chunks, chunks), k,
+          ids + row * k, log_probs + row * k);
+}
+
+void Session::select(const float* logits, int rows, int columns, int k, std::int64_t* ids, float* log_probs) {
+  if (k < 1 || k > columns) throw std::invalid_argument("between 1 and " + std::to_string(columns) + " are the best of a row");
+  const int chunks = (columns + kChunk - 1) / kChunk;
+  pool().run(rows, [&](int row, int) {
+    std::vector<float> values(k), tops(chunks), sums(chunks);
+    std::vector<std::int32_t> found(k);
+    Best best{k, 0, values.data(), found.data()};
     for (int chunk = 0; chunk < chunks; chunk++)
-      if (top[chunk] > -std::numeric_limits<float>::infinity())
-        sum += sums[row * chunks + chunk] * std::exp(static_cast<double>(top[chunk]) - highest);
-    const float normaliser = static_cast<float>(highest + std::log(sum));
-    std::vector<int> next(threads);
-    for (int i = 0; i < k; i++) {
-      int from = -1;
-      for (int t = 0; t < threads; t++) {
-        const Best& own = bests[row * threads + t];
-        if (next[t] == own.found) continue;
-        if (from < 0) {
-          from = t;
-          continue;
-        }
-        const Best& other = bests[row * threads + from];
-        const float a = own.values[next[t]], b = other.values[next[from]];
-        if (a > b || (a == b && own.ids[next[t]] < other.ids[next[from]])) from = t;
-      }
-      const Best& own = bests[row * threads + from];
-      ids[row * k + i] = own.ids[next[from]];
-      log_probs[row * k + i] = own.values[next[from]++] - normaliser;
-    }
-  }
+      kernels().scan(logits + static_cast<std::ptrdiff_t>(row) * columns + chunk * kChunk,
+                     std::min(kChunk, columns - chunk * kChunk), chunk * kChunk, best, tops[chunk], sums[chunk]);
+    merge(&best, 1, log_sum(tops.data(), sums.data(), chunks), k, ids + static_cast<std::ptrdiff_t>(row) * k,
+          log_probs + static_cast<std::ptrdiff_t>(row) * k);
+  });
 }
 
 std::vector<float> Session::hidden() const {

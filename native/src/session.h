@@ -85,6 +85,9 @@ public:
   // The k likeliest of each row: ids, log-probabilities [rows, k]. banned: rising ids that no row may choose, or a list a row.
   void best(int k, const std::vector<std::vector<std::int32_t>>& banned, std::int64_t* ids, float* log_probs);
 
+  // As `best`, of given logits [rows, columns].
+  void select(const float* logits, int rows, int columns, int k, std::int64_t* ids, float* log_probs);
+
   // ---- for operations
   float* buffer(int number) const { return buffers_[number].get(); }
   std::ptrdiff_t stride(int number) const { return padded(model_->widths()[number]); }

@@ -384,7 +384,8 @@ class Model:
         return self.runner.logits(source, target, trace)
 
     def trace(self, texts: str | Ids | Sequence[str | Ids], *, candidates: int = 10, layers: Ids | None = None,
-              heads: Ids | None = None, truncate: Truncate = "refuse", **options: Any) -> DecodingTrace:
+              heads: Ids | None = None, truncate: Truncate = "refuse", draft: Model | str | Path | None = None,
+              **options: Any) -> DecodingTrace:
         """Decode one text, or several together, as `generate` does, and tell how: weft.spec.decoding_trace.
 
         candidates: likeliest tokens of each step to keep. layers, heads: numbers, from 0, of those whose attention is kept;
@@ -392,7 +393,7 @@ class Model:
         """
         self._needs_decoder()
         check_selection(self.config, candidates, layers, heads)
-        chosen, given = self.options(**options | {"lookup": 0}), _many(texts)  # guesses change the speed only
+        chosen, given = self.options(**without_beams(options, draft)), _many(texts)
         if chosen.mbr:
             raise UsageError(f"mbr={chosen.mbr} chooses among whole answers, which a trace of one does not show; leave it out")
         if self.config.encoder is None:
@@ -403,23 +404,26 @@ class Model:
                 if isinstance(item, str) and not item.strip():
                     raise UsageError(f"input {index + 1} is blank, so there is nothing to decode; give it words")
                 self._check_window(index, source, "")
+        opened = load(draft, precision=self.precision) if isinstance(draft, str | Path) else draft
+        guessing = None if opened is None else self._draft_runner(opened)
         recorder = Recorder(candidates, layers, heads)
         sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
         generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen),
-                       rules=self._rules(chosen), recorder=recorder)
+                       rules=self._rules(chosen), recorder=recorder, draft=guessing)
         requests = []
         for place, request in enumerate(recorder.requests):
             item = given[place * len(given) // len(recorder.requests)]
             texts_out = tuple(self._one(found, request.prompt, chosen).text for found in request.results)
             requests.append(replace(request, text=item if isinstance(item, str) else "", texts=texts_out))
-        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests)
+        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests,
+                         "" if opened is None else opened.bundle.path.name)
 
     def options(self, *, preset: str | None = None, **options: Any) -> GenerationOptions:
         """This model's defaults with `options` in their place. Raises UsageError.
 
         preset: a tool to follow (weft.spec.presets); its values stand between the defaults and the options.
         """
-        return override(self.defaults, (named_preset(preset) if preset else {}) | self._wording.in_ids(options))
+        return override(self.defaults, self._wording.in_ids(options), None if preset is None else named_preset(preset))
 
     def speaking_through(self, runner: Any, window: c.Window) -> Model:
         """This model with another runner of the same ids, such as an ensemble's, that has `window`."""

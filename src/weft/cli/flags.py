@@ -6,12 +6,14 @@ import argparse
 import dataclasses
 import re
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from weft.errors import UnknownNameError, UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.presets import PRESETS
+from weft.spec.ranges import check_number
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,8 +88,21 @@ def _kind(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
     choices = field.metadata.get("choices")
     if choices:
         return {"choices": choices, "help": shown}
-    kind = hint if hint in (int, float) else str
-    return {"type": kind, "help": shown, "metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
+    if hint in (int, float):
+        return {"type": _number(hint, field), "help": shown, "metavar": "N" if hint is int else "X"}
+    return {"help": shown, "metavar": "TEXT"}
+
+
+def _number(kind: type, field: dataclasses.Field) -> Callable[[str], Any]:
+    """Reads a number; what is none is refused with the interval and the nearest one."""
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            default = None if field.default is dataclasses.MISSING else field.default
+            check_number(f"--{field.name.replace('_', '-')}", text, kind, field.metadata.get("within"), default,
+                         field.metadata.get("means"))
+    return read
 
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}

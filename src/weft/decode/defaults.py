@@ -1,4 +1,4 @@
-"""A model's default options, and what a call asks for instead of them."""
+"""A model's default options, a preset's, and what a call asks for instead of them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 
 from weft.errors import UnknownNameError
+from weft.spec.contradictions import idle
 from weft.spec.decoding import GenerationOptions
 
 
-def override(base: GenerationOptions, options: Mapping[str, Any]) -> GenerationOptions:
-    """`options` in place of the defaults `base`."""
+def override(base: GenerationOptions, options: Mapping[str, Any], preset: Mapping[str, Any] | None = None) -> GenerationOptions:
+    """`options` in place of the defaults `base`. preset: values in place of defaults that give way as those do."""
     names = [field.name for field in fields(GenerationOptions)]
     for name in options:
         if name not in names:
             raise UnknownNameError("generation option", name, names)
     asked = {name: _plain(value) for name, value in options.items()}
-    if asked.get("banned"):
-        asked["banned"] = tuple(dict.fromkeys((*base.banned, *asked["banned"])))  # a model's own bans stay
-    return GenerationOptions(**{**_beside(base, asked), **asked})
+    if asked.get("banned") and isinstance(asked["banned"], tuple):
+        asked["banned"] = (*base.banned, *(item for item in asked["banned"] if item not in base.banned))  # a model's own stay
+    held = {field.name: getattr(base, field.name) for field in fields(base) if getattr(base, field.name) != field.default}
+    return GenerationOptions(**{**_beside(held | dict(preset or {}), asked), **asked})
 
 
 def without_beams(options: Mapping[str, Any], draft: Any) -> dict[str, Any]:
@@ -30,22 +32,25 @@ def without_beams(options: Mapping[str, Any], draft: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as Python's own."""
+    """NumPy's numbers and arrays as Python's own, also inside tuples."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
     if isinstance(value, np.ndarray):
-        value = value.tolist()
-        return tuple(value) if isinstance(value, list) else value
+        return _plain(_tuples(value.tolist()))
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _beside(base: GenerationOptions, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults that are not neutral, but for those that what is asked for contradicts or leaves nothing to do."""
-    held = {field.name: getattr(base, field.name) for field in fields(base)
-            if field.name not in asked and getattr(base, field.name) != field.default}
-    beams, most = asked.get("beams"), asked.get("max_new_tokens")
-    if asked.get("sample") or asked.get("penalty_alpha") or asked.get("lookup"):
-        held.pop("beams", None)
-    if asked.get("penalty_alpha") or (isinstance(beams, int) and beams > 1):
-        held.pop("sample", None)
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _beside(defaults: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults but for those that what is asked for contradicts or leaves nothing to do."""
+    held = {name: value for name, value in defaults.items() if name not in asked}
+    for name in _other_searches(asked):
+        if held.pop(name, None) and name != "beams":
+            held.pop("top_k", None)  # which belongs to sampling or to contrastive search, whichever it was
+    most = asked.get("max_new_tokens")
     if isinstance(most, int) and "min_new_tokens" in held:
         held["min_new_tokens"] = max(0, min(held["min_new_tokens"], most))
     beams = asked.get("beams", held.get("beams", 1))
@@ -53,7 +58,16 @@ def _beside(base: GenerationOptions, asked: Mapping[str, Any]) -> dict[str, Any]
         for name in ("n_best", "beam_groups"):
             if name in held and (beams < held[name] or (name == "beam_groups" and beams % held[name])):
                 del held[name]
-    neutral = {field.name: field.default for field in fields(base)}
-    idle = {field.name for field in fields(base) if field.name in held and (needed := field.metadata.get("needs"))
-            and {**asked, **held}.get(needed, neutral[needed]) == neutral[needed]}
-    return {name: value for name, value in held.items() if name not in idle}
+    nothing_to_do = {name for name, _ in idle(GenerationOptions, {**held, **asked})}
+    return {name: value for name, value in held.items() if name not in nothing_to_do}
+
+
+def _other_searches(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Defaults that make way for the search that is asked for."""
+    beams, temperature = asked.get("beams"), asked.get("temperature")
+    if isinstance(beams, int) and beams > 1:
+        return "sample", "penalty_alpha"
+    if asked.get("penalty_alpha"):
+        return "beams", "sample"
+    greedy = isinstance(temperature, int | float) and temperature == 0
+    return ("beams", "penalty_alpha") if asked.get("sample") or asked.get("lookup") or greedy else ()

@@ -77,13 +77,15 @@ def _all(batch: Batch, draft: Runner | None, steps: bool, strategy: type[Strateg
     for request in batch.requests:
         one = replace(batch, requests=[request])
         guesser = Lookup(request, batch.options.lookup) if draft is None else Draft(replace(one, runner=draft))
-        ahead = Ahead(batch.runner, guesser, request)
+        ahead = Ahead(batch.runner, guesser, request, batch.recorder)
         yield from _decode(replace(one, runner=ahead, ahead=ahead), steps)
 
 
 def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -> Iterator[GenerationEvent]:
     runner, chooser = batch.runner, choose(batch) if strategy is None else strategy(batch)
     chooser.reports_steps = steps
+    if batch.recorder is not None:
+        batch.recorder.begins(batch.requests)
     tokens = _start(runner, batch.requests, chooser)
     for step in itertools.count():
         outcome = chooser.advance(step, runner.step(tokens, chooser.best, batch.banned(step)))

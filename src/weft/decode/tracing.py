@@ -34,11 +34,11 @@ def changed(options: GenerationOptions) -> dict[str, Any]:
 
 
 def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: GenerationOptions,
-              requests: Sequence[RequestTrace]) -> DecodingTrace:
+              requests: Sequence[RequestTrace], draft: str = "") -> DecodingTrace:
     """The whole trace, with what each token adds to a text."""
     ids = sorted({token for request in requests for token in _ids(request)})
     return DecodingTrace(model, config.kind, name_of(options), changed(options),
-                         {token: _piece(tokenizer, token) for token in ids}, tuple(requests))
+                         {token: _piece(tokenizer, token) for token in ids}, tuple(requests), draft)
 
 
 def _piece(tokenizer: Tokenizer, token: int) -> str:
@@ -53,6 +53,8 @@ def _ids(request: RequestTrace) -> Iterator[int]:
     yield from (*request.source, *request.prompt)
     for result in request.results:
         yield from result.tokens
+    for one in request.guesses:
+        yield from one.tokens.tolist()
     for step in request.steps:
         yield from step.continuations.tokens.tolist()
         yield from (token for token in step.candidates.flatten().tolist() if token >= 0)

@@ -31,6 +31,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(name: str) -> dict[str, Any]:
     """The option values of a tool: hf, vllm, ctranslate2 or llama.cpp. Raises UnknownNameError."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise UnknownNameError("preset", name, PRESETS)
     return dict(PRESETS[name])

@@ -36,7 +36,8 @@ def test_contrastive_candidates_are_those_of_whole_passes(rules: dict) -> None:
         assert len(request.steps) == len(request.results[0].tokens)
         for number, step in enumerate(request.steps):
             told, history = step.continuations, [*request.prompt, *request.tokens(number, 0)]
-            assert len(told) == k and told.fates[1:] == ("pruned",) * (k - 1) and told.tokens[0] == request.results[0].tokens[number]
+            assert len(told) == k and told.fates[1:] == ("pruned",) * (k - 1)
+            assert told.tokens[0] == request.results[0].tokens[number]
             assert (np.diff(told.measures["after"]) <= 0).all()
             for place, token in enumerate(told.tokens.tolist()):
                 states = _states(runner, source, [*history, token])
@@ -63,7 +64,8 @@ def test_guesses_are_told_with_what_became_of_them(way: dict) -> None:
     salt = way.get("draft")
     draft = None if salt is None else FakeRunner(10, salt=salt.replace("same", ""))
     kind = Forgetful if draft is None else FakeRunner
-    options = GenerationOptions(max_new_tokens=25, banned=(EOS,), **{key: value for key, value in way.items() if key != "draft"})
+    rest = {key: value for key, value in way.items() if key != "draft"}
+    options = GenerationOptions(max_new_tokens=25, banned=(EOS,), **rest)
     runner, plain = kind(10), generate_batch(kind(10), SOURCES, options, draft=draft)
     requests = recorded(runner, SOURCES, options, draft=draft)
     assert [request.results[0].tokens for request in requests] == [found[0].tokens for found in plain]

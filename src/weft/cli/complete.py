@@ -12,6 +12,7 @@ from weft.cli.lines import batches, tell
 from weft.cli.settings import HELP, print_settings
 from weft.model import Model, Result, load
 from weft.spec.events import TokenEvent
+from weft.tasks.complete import Truncate
 
 _EXAMPLES = """examples:
   weft complete "ROMEO:" --model shakespeare --max-new-tokens 200 --sample --temperature 0.8 --seed 7
@@ -75,7 +76,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _stream(model: Model, prompt: str, echo: bool, truncate: str, options: dict) -> None:
+def _stream(model: Model, prompt: str, echo: bool, truncate: Truncate, options: dict) -> None:
     begun = False
     for event in model.stream(prompt, truncate=truncate, **options):
         if not begun:  # the first event comes once the prompt is known to be good

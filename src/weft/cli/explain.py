@@ -46,8 +46,8 @@ def run(argv: list[str]) -> int:
     options = generation_options(arguments)
     if arguments.source is not None:
         if options or arguments.save or arguments.layers or arguments.heads or arguments.draft:
-            raise UsageError("--from tells of what was decoded before; options of decoding, --draft, --layers, --heads and --save "
-                             "need a text")
+            raise UsageError("--from tells of what was decoded before; options of decoding, --draft, --layers, --heads and "
+                             "--save need a text")
         trace = DecodingTrace.load(arguments.source)
     else:
         trace = _traced(arguments, options)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from weft.errors import UnknownNameError
+from weft.errors import UnknownNameError, UsageError
 from weft.spec.contradictions import idle
 from weft.spec.decoding import GenerationOptions
+from weft.spec.ranges import shown
 
 
 def override(base: GenerationOptions, options: Mapping[str, Any], preset: Mapping[str, Any] | None = None) -> GenerationOptions:
@@ -26,9 +27,15 @@ def override(base: GenerationOptions, options: Mapping[str, Any], preset: Mappin
     return GenerationOptions(**{**_beside(held | dict(preset or {}), asked), **asked})
 
 
-def without_beams(options: Mapping[str, Any], draft: Any) -> dict[str, Any]:
-    """A draft does away with a model's default beams, which nobody has asked for."""
-    return dict(options) if draft is None else {"beams": 1, "n_best": 1} | dict(options)
+def beside_draft(options: Mapping[str, Any], draft: Any) -> dict[str, Any]:
+    """What is asked for with a draft, which does away with a model's default beams, or without one. Raises UsageError."""
+    if draft is not None:
+        return {"beams": 1, "n_best": 1} | dict(options)
+    asked = options.get("draft_tokens", GenerationOptions.draft_tokens)
+    if asked != GenerationOptions.draft_tokens:
+        raise UsageError(f"draft_tokens={shown(asked)} does nothing without a draft; give a model that guesses (draft=, "
+                         f"--draft) or drop draft_tokens")
+    return dict(options)
 
 
 def _plain(value: Any) -> Any:

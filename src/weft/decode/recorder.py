@@ -200,13 +200,13 @@ class Recorder:
         self.seen.drawn = uniform
 
     def considered(self, requests: Sequence[Request], sums: np.ndarray, parents: np.ndarray, tokens: np.ndarray,
-                   log_probs: np.ndarray, scores: np.ndarray, ended: np.ndarray | None = None, seen: Seen | None = None,
+                   log_probs: np.ndarray, scores: np.ndarray, ended: np.ndarray | None = None, *, seen: Seen | None = None,
                    measures: Mapping[str, np.ndarray] | None = None) -> None:
         """Continuations of Q requests of W rows each, as the fields of `Step` and `Continuations` say: sums [Q, W], the
         others [Q, C]. A score of -inf is no continuation. ended: bool, None where all that the outcome does not go on with
         have ended. seen: what an earlier step saw, where the choice was put off."""
-        self._considered = _Considered(list(requests), seen or self.seen, sums.copy(), parents, tokens, log_probs, scores, ended,
-                                       measures or {})
+        self._considered = _Considered(list(requests), seen or self.seen, sums.copy(), parents, tokens, log_probs, scores,
+                                       ended, measures or {})
 
     def reads_on(self) -> None:
         """What the loop takes for a decision next is none: its tokens are read first, and chosen among after that. A choice

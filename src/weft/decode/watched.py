@@ -69,8 +69,11 @@ class Watched:
         if prefix is not None:
             self._recorder.read(trace, [len(row) for row in prefix])
 
-    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = ()) -> np.ndarray | Best:
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
+             ) -> np.ndarray | Best:
         """Of several tokens a row, guesses behind the first, each is read for itself: it may become a step."""
+        if trace is not None:
+            raise NotImplementedError("a recorder has a trace of its own")
         found: list[Any] = []
         self._recorder.seen_ahead = []
         for column in tokens.reshape(len(tokens), -1).T:

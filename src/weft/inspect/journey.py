@@ -162,8 +162,8 @@ class _Teller:
             return "the first token, by id, with which what is left adds up to more"
         place = step.candidates[0].tolist().index(int(found[0].tokens[found[1]]))
         share = min(1.0, float(np.exp(step.log_probs[-1, 0, place])) / q)
-        return f"the draft's guess is kept below {share:.4f}, what the model gives it of the draft's {q:.2%}; above that, the " \
-               f"rest of the number draws from what the model gives more than the draft"
+        return f"below {share:.4f}, what the model gives of the draft's {q:.2%}, the guess is kept; above that, the rest of " \
+               f"the number draws from what the model gives more than the draft"
 
     def _guessed(self, number: int) -> Iterator[Text]:
         """What became of the guess at a step, from 0, and what was guessed with it."""
@@ -172,13 +172,10 @@ class _Teller:
             return
         one, place = found
         if place == 0:
-            yield Text(f"  guessed ahead and read together: {self.words(one.tokens)}; {one.accepted} of {len(one.tokens)} came "
-                       f"true", "cyan")
-        if place < one.accepted:
-            yield Text(f"    guess {place + 1}, {self.word(one.tokens[place])}, came true", "dim")
-        else:
-            yield Text(f"    guess {place + 1}, {self.word(one.tokens[place])}, did not; it and what was read behind it is taken "
-                       f"back", "dim")
+            guessed = self.words(one.tokens.tolist())
+            yield Text(f"  guessed ahead and read together: {guessed}; {one.accepted} of {len(one.tokens)} came true", "cyan")
+        became = "came true" if place < one.accepted else "did not, and what was read from it on is taken back"
+        yield Text(f"    guess {place + 1}, {self.word(one.tokens[place])}, {became}", "dim")
 
     def _decision(self, step: Step) -> Iterator[Text]:
         """The hypotheses and what became of them; one that goes on alone needs no list."""
@@ -214,10 +211,10 @@ class _Teller:
                    "unmet": "without all its forced words"}
         for result, text in zip(self.request.results, self.request.texts, strict=True):
             yield Text(f"{text!r}  score {result.score:.4f}, {len(result.tokens)} tokens, {reasons[result.reason]}")
-        guessed, right = (sum(counts) for counts in ([len(one.tokens) for one in self.request.guesses],
-                                                     [one.accepted for one in self.request.guesses]))
-        if guessed:
-            yield Text(f"guessed ahead: {guessed} tokens in {len(self.request.guesses)} rounds, of which {right} came true", "dim")
+        rounds = self.request.guesses
+        if rounds:
+            yield Text(f"guessed ahead: {sum(len(one.tokens) for one in rounds)} tokens in {len(rounds)} rounds, of which "
+                       f"{sum(one.accepted for one in rounds)} came true", "dim")
 
 
 def _heading(text: str) -> Iterator[Text]:

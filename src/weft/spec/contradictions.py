@@ -53,7 +53,8 @@ def _searches(options: GenerationOptions) -> Iterator[str]:
         if options.temperature == 0:
             yield f"temperature=0 and {name} contradict each other: temperature 0 is greedy search; drop one of the two"
         if options.lookup:
-            yield f"lookup={options.lookup} and {name} contradict each other; guessing ahead goes with greedy search and sampling"
+            yield f"lookup={options.lookup} and {name} contradict each other; guessing ahead goes with greedy search and " \
+                  f"sampling"
 
 
 def _lengths(options: GenerationOptions) -> Iterator[str]:
@@ -83,8 +84,8 @@ def _choices_among_answers(options: GenerationOptions) -> Iterator[str]:
     if options.mbr == 1:
         yield "mbr is 1; a candidate needs others to be like: 2 or more, or 0 (off)"
     if not options.sample and options.beams < options.mbr:
-        yield f"mbr={options.mbr} wants as many candidates, but there are {options.beams} beams; add sample=True (--sample) or " \
-              f"ask for {options.mbr} beams or more"
+        yield f"mbr={options.mbr} wants as many candidates, but there are {options.beams} beams; add sample=True (--sample) " \
+              f"or ask for {options.mbr} beams or more"
     if getattr(options, kept) > options.mbr:
         yield f"{kept} is {getattr(options, kept)}, more than the mbr={options.mbr} candidates; ask for at least as many"
     if options.best_of is not None:

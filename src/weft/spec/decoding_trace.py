@@ -176,8 +176,8 @@ class DecodingTrace:
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is damaged: its header cannot be read ({error!r:.80}); copy or record it again") from error
         if version != VERSION:
-            raise DataError(f"{path} is a trace of version {version!r:.20}; this Weft reads version {VERSION}. Open it with the "
-                            f"Weft that wrote it, or record it again")
+            raise DataError(f"{path} is a trace of version {version!r:.20}; this Weft reads version {VERSION}. Open it with "
+                            f"the Weft that wrote it, or record it again")
         if found.get("sha256") != _digest(content, arrays):
             raise DataError(f"{path} is damaged: its content is not what was saved; copy or record it again")
         try:

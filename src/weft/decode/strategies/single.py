@@ -38,7 +38,7 @@ class SingleRow:
             self.tell(self.batch.recorder, tokens, log_probs)
         events: list[GenerationEvent] = []
         kept = []
-        tops = _tops(best, self.options.logprobs, len(tokens))
+        tops = tops_of(best, self.options.logprobs, len(tokens))
         for row, (request, token, log_prob) in enumerate(
                 zip(self.live, tokens.tolist(), log_probs.tolist(), strict=True)):
             generated = self._tokens[request.index]
@@ -77,7 +77,7 @@ class SingleRow:
         return Hypothesis(tuple(tokens), tuple(log_probs), score, reason, tuple(tops) if self.options.logprobs else ())
 
 
-def _tops(best: Best | None, count: int, rows: int) -> list[Top]:
+def tops_of(best: Best | None, count: int, rows: int) -> list[Top]:
     """The `count` likeliest tokens of each row, with their log-probabilities."""
     if best is None or not count:
         return [()] * rows

@@ -32,9 +32,9 @@ class UsageError(WeftError):
 class UnknownNameError(UsageError):
     """A name is not in its closed set; the message suggests the nearest known one, or gives the `hint`."""
 
-    def __init__(self, what: str, name: object, known: Iterable[str], hint: str = "") -> None:
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1) if isinstance(name, str) else []
+        near = difflib.get_close_matches(name, names, n=1)
         hint = hint or (f" Did you mean {near[0]!r}?" if near else "")
         super().__init__(f"unknown {what} {name!r}.{hint} Known: {', '.join(names)}.")
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from weft.backends.torch import TorchRunner
 
 TooLong = Literal["split", "refuse"]
+PRECISIONS = ("fp32", "bf16")
 BATCH_ROWS = 128
 """Rows decoded together: `beams` a source."""
 OF_THE_WHOLE = ("stop", "prefix", "suffix", "forced_words")
@@ -72,7 +73,7 @@ class Result:
     is what it added. finished: whether it ended by itself or by a stop string (`reason` end or stop), rather than at the
     limit of new tokens (limit) or without all its forced words (unmet). top_logprobs: (id, log-probability) of the
     likeliest tokens of each step, if asked for. prompt_logprobs: of each token of the prompt but the first, if asked for; no
-    ban or rule acts on them.
+    ban or rule acts on them. parts: of a text that was translated in pieces, theirs.
     """
 
     text: str
@@ -85,12 +86,14 @@ class Result:
     reason: str = "end"
     top_logprobs: tuple[Top, ...] = ()
     prompt_logprobs: tuple[float, ...] = ()
+    parts: tuple[Result, ...] = ()
 
 
 class Model:
     """A loaded bundle. `defaults` are its own generation options; keyword options of each call override them."""
 
     def __init__(self, bundle: Bundle, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+        check_choice("precision", precision, PRECISIONS)
         self.bundle, self.precision = bundle, precision
         self.config: c.ModelConfig = bundle.config
         self.tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
@@ -357,6 +360,7 @@ class Model:
         special, window = self.config.special, self.config.window.target
         if self.config.encoder is None:
             first, output = given_ids(self.tokenizer, special, given, target, end)
+            self._check_ids([first], f"input {index + 1}, row", None)
             read = len(first)
         elif target is None:
             raise UsageError("this model is encoder-decoder: call score(sources, targets)")
@@ -636,6 +640,8 @@ def load(name_or_path: str | Path, *, precision: Literal["fp32", "bf16"] = "fp32
 
     precision: what PyTorch computes in; fp32 gives the same result whatever the batch (docs/LOG.md).
     """
+    if not isinstance(name_or_path, str | Path):
+        raise UsageError(f"the model is {shown(name_or_path)}; give a bundle folder or the name of a shipped model")
     return Model(open_bundle(find_model(str(name_or_path))), precision)
 
 
@@ -664,7 +670,7 @@ def _join(parts: list[Result], blank: str) -> Result:
                   sum(part.score for part in parts), tuple(p for part in parts for p in part.logprobs),
                   all(part.finished for part in parts), tuple(_join(list(row), blank) for row in alternatives),
                   reason=next((part.reason for part in parts if not part.finished), parts[-1].reason),
-                  top_logprobs=tuple(top for part in parts for top in part.top_logprobs))
+                  top_logprobs=tuple(top for part in parts for top in part.top_logprobs), parts=tuple(parts))
 
 
 __all__ = ["FinishedEvent", "Model", "Result", "load"]

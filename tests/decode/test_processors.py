@@ -268,8 +268,8 @@ def test_the_guide_names_every_option_and_has_processors_in_their_order() -> Non
 
 @pytest.mark.parametrize("options,limits", [
     ({"min_p": 0.0}, "0 to 1"), ({"typical_p": 1.0}, "above 0 to 1"), ({"epsilon_cutoff": 0.0}, "0 to below 1"),
-    ({"eta_cutoff": 0.0}, "0 to below 1"), ({"top_n_sigma": 0.0}, "0 to 100"), ({"repetition_penalty": 1.0}, "above 0 to 100"),
-    ({"encoder_repetition_penalty": 1.0}, "above 0 to 100"), ({"presence_penalty": 0.0}, "-100 to 100"),
+    ({"eta_cutoff": 0.0}, "0 to below 1"), ({"top_n_sigma": 0.0}, "0 to 100"), ({"repetition_penalty": 1.0}, "0.01 to 100"),
+    ({"encoder_repetition_penalty": 1.0}, "0.01 to 100"), ({"presence_penalty": 0.0}, "-100 to 100"),
     ({"frequency_penalty": 0.0}, "-100 to 100"), ({"no_repeat_ngram": 0}, "0 or more"),
     ({"encoder_no_repeat_ngram": 0}, "0 or more"), ({"top_k": 0}, "0 or more"), ({"top_p": 1.0}, "above 0 to 1"),
     ({"temperature": 1.0}, "0 to 100")])

@@ -207,7 +207,9 @@ def test_chosen_layers_and_heads() -> None:
     assert not [one for one in model.trace("Bonjour.", layers=[]).requests[0].steps[0].points if one.endswith("weights")]
     for bad, message in (({"layers": [3]}, "layers holds 3; this model's layers run from 0 to 2"),
                          ({"heads": [-1]}, "heads holds -1; this model's heads run from 0 to 3"),
-                         ({"candidates": 0}, "candidates is 0; a trace keeps 1 or more")):
+                         ({"candidates": 0}, "candidates is 0; it must be 1 or more; the nearest is 1"),
+                         ({"heads": [0.5]}, r"heads is \[0.5\]; it must be a row of whole numbers"),
+                         ({"layers": 1}, "layers is 1; it must be a row of whole numbers")):
         with pytest.raises(UsageError, match=message):
             model.trace("Bonjour.", **bad)
 

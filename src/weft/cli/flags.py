@@ -81,8 +81,9 @@ def _kind(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
     metavar = field.metadata.get("metavar")
     if metavar:
         several = get_origin(hint) is tuple and not field.metadata.get("text")
-        return {"type": _bias if metavar == "TOKEN=X" else unescaped, "metavar": metavar,
-                "help": shown + "; may be given several times" * several} | ({"action": "append"} if several else {})
+        read, ids = _READERS["ROW" if field.metadata.get("words") or field.metadata.get("text") else metavar]
+        return {"type": read, "metavar": metavar, "help": shown + ids + "; may be given several times" * several} | (
+            {"action": "append"} if several else {})
     if get_origin(hint) is tuple:
         return {"nargs": "+", "help": shown, "metavar": "FILE"}
     choices = field.metadata.get("choices")
@@ -113,12 +114,31 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\([ntr\\])", lambda found: _ESCAPES[found[1]], text)
 
 
-def _bias(text: str) -> tuple[str, float]:
-    token, _, bias = unescaped(text).rpartition("=")
+def row(text: str) -> str | tuple[int, ...]:
+    r"""Token ids of `id:5,17`; anything else is a text, `\id:5` the one without its backslash."""
+    if re.fullmatch(r"id:\d+(,\d+)*", text, re.ASCII):
+        return tuple(map(int, text[3:].split(",")))
+    return unescaped(text.removeprefix("\\") if text.startswith("\\id:") else text)
+
+
+def token(text: str) -> str | int:
+    """A token by its id, `id:934`, or by its text."""
+    found = row(text)
+    return found[0] if isinstance(found, tuple) and len(found) == 1 else unescaped(text) if isinstance(found, tuple) else found
+
+
+def _bias(text: str) -> tuple[str | int, float]:
+    name, _, bias = text.rpartition("=")
     try:
-        return token, float(bias)
+        return token(name), float(bias)
     except ValueError:
         raise UsageError(f"--logit-bias {text}: it takes a token and a number, such as --logit-bias the=-2.5") from None
+
+
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "TEXT": (unescaped, ""), "ROW": (row, " (ids as id:5,17)"), "TOKEN": (token, " (an id as id:934)"),
+    "TOKEN=X": (_bias, " (an id as id:934=X)")}
+"""How the value of an option is read, and what its help says of ids."""
 
 
 def given(namespace: argparse.Namespace, options: type) -> dict[str, Any]:

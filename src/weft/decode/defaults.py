@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
+from weft.decode.inputs import own_kinds
 from weft.errors import UnknownNameError, UsageError
 from weft.spec.contradictions import idle
 from weft.spec.decoding import GenerationOptions
@@ -20,7 +19,7 @@ def override(base: GenerationOptions, options: Mapping[str, Any], preset: Mappin
     for name in options:
         if name not in names:
             raise UnknownNameError("generation option", name, names)
-    asked = {name: _plain(value) for name, value in options.items()}
+    asked = dict(options)
     if asked.get("banned") and isinstance(asked["banned"], tuple):
         asked["banned"] = (*base.banned, *(item for item in asked["banned"] if item not in base.banned))  # a model's own stay
     held = {field.name: getattr(base, field.name) for field in fields(base) if getattr(base, field.name) != field.default}
@@ -31,24 +30,11 @@ def beside_draft(options: Mapping[str, Any], draft: Any) -> dict[str, Any]:
     """What is asked for with a draft, which does away with a model's default beams, or without one. Raises UsageError."""
     if draft is not None:
         return {"beams": 1, "n_best": 1} | dict(options)
-    asked = options.get("draft_tokens", GenerationOptions.draft_tokens)
+    asked = own_kinds(options.get("draft_tokens", GenerationOptions.draft_tokens))
     if asked != GenerationOptions.draft_tokens:
         raise UsageError(f"draft_tokens={shown(asked)} does nothing without a draft; give a model that guesses (draft=, "
                          f"--draft) or drop draft_tokens")
     return dict(options)
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as Python's own, also inside tuples."""
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    if isinstance(value, np.ndarray):
-        return _plain(_tuples(value.tolist()))
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _beside(defaults: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

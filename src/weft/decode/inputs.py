@@ -12,30 +12,31 @@ from weft.spec.ranges import COUNT, check_number, shown
 
 Ids = Sequence[int]
 Input = str | Ids
+IDS = "expected token ids (whole numbers) in a row, or a text"
 _NO_ROW = (str, bytes, Mapping, Set)
 
 
-def row_of(given: Any, name: str = "the input") -> list[int]:
-    """One row of token ids, a list or an array. Raises UsageError."""
+def row_of(given: Any, name: str = "the input", wanted: str = "it must be a row of whole numbers") -> list[int]:
+    """A list or an array of whole numbers. Raises UsageError."""
     try:
         return [operator.index(token) for token in _listed(given)]
     except (TypeError, UsageError) as error:
-        raise UsageError(f"{name} is {shown(given)}; expected token ids (whole numbers) in a row, or a text") from error
+        raise UsageError(f"{name} is {shown(given)}; {wanted}") from error
 
 
 def rows_of(given: Any) -> list[list[int]]:
     """One row or many. Raises UsageError."""
     rows = _listed(given)
     if rows and not isinstance(rows[0], Iterable):
-        return [row_of(rows)]
+        return [row_of(rows, wanted=IDS)]
     if not rows:
         raise UsageError("no rows of token ids are given")
-    return [row_of(row, f"row {place}") for place, row in enumerate(rows)]
+    return [row_of(row, f"row {place}", IDS) for place, row in enumerate(rows)]
 
 
 def input_of(given: Any, name: str = "the input") -> Input:
     """A text, or a row of ids as a list. Raises UsageError."""
-    return given if isinstance(given, str) else row_of(given, name)
+    return given if isinstance(given, str) else row_of(given, name, IDS)
 
 
 def inputs_of(given: Any, name: str = "input") -> list[Input]:
@@ -48,17 +49,23 @@ def one_or_several(given: Any) -> list[Input]:
     """One text, one row of ids, or several of either. Raises UsageError."""
     items = [given] if isinstance(given, str) else _listed(given)
     alone = bool(items) and not isinstance(items[0], Iterable)
-    return [row_of(items)] if alone else inputs_of(items)
+    return [row_of(items, wanted=IDS)] if alone else inputs_of(items)
 
 
 def _listed(given: Any) -> list[Any]:
-    given = given.tolist() if hasattr(given, "tolist") else given  # of NumPy or torch
+    given = own_kinds(given)
     try:
         if isinstance(given, _NO_ROW):
             raise TypeError("a text, or something without an order")
         return list(given)
     except TypeError as error:
         raise UsageError(f"the input is {shown(given)}; expected token ids (whole numbers) in rows, or texts") from error
+
+
+def own_kinds(value: Any) -> Any:
+    """Numbers and arrays of NumPy or torch as Python's own, and lists as tuples, inside too."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(map(own_kinds, value)) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from weft.errors import UsageError
 from weft.spec.contradictions import problems
-from weft.spec.ranges import COUNT, FACTOR, SHARE, Range, check_choice, check_number, shown
+from weft.spec.ranges import COUNT, FACTOR, LARGEST, SHARE, Range, check_choice, check_number, shown
 
 EarlyStopping = Literal["exact", "heuristic", "first"]
 LengthFormula = Literal["wu", "average"]
@@ -183,7 +184,7 @@ def _check_rows(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
 
 
 def _is_id(item: Any) -> bool:
-    return isinstance(item, int) and not isinstance(item, bool)
+    return isinstance(item, int) and not isinstance(item, bool) and abs(item) <= LARGEST
 
 
 def _is_word(item: Any) -> bool:
@@ -191,8 +192,9 @@ def _is_word(item: Any) -> bool:
 
 
 def _is_bias(item: Any) -> bool:
+    """1e30 is far above any logit, and the sum of several is still a float32."""
     return isinstance(item, tuple) and len(item) == 2 and _is_id(item[0]) and isinstance(item[1], int | float) \
-        and not isinstance(item[1], bool) and item[1] <= 1e30  # far above any logit, and the sum of several is still a float32
+        and not isinstance(item[1], bool) and (item[1] == -math.inf or -LARGEST <= item[1] <= 1e30)
 
 
 _ITEMS: dict[str, tuple[Callable[[Any], bool], str]] = {

@@ -41,7 +41,9 @@ class Range:
         return self.high - 0.01 if self.below else self.high
 
 
-COUNT, SHARE, FACTOR = Range(0), Range(0, 1), Range(0, 100, above=True)
+COUNT, SHARE, FACTOR = Range(0), Range(0, 1), Range(0.01, 100)
+LARGEST = 10**100
+"""Of whole numbers without another limit, such as seeds: they stay numbers that can be written and counted with."""
 
 
 def check_number(name: str, value: Any, kind: type, within: Range | None = None, default: Any = None,
@@ -53,6 +55,8 @@ def check_number(name: str, value: Any, kind: type, within: Range | None = None,
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and kind is not bool):
         wanted = f"{_KINDS[kind]}{f', {within}' if within else ''}"
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        wanted = f"{within or 'a whole number'}, and not beyond 1e100"
     elif within is None or value in within:
         return
     else:

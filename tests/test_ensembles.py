@@ -141,7 +141,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     for arguments, message in (
             ({"models": []}, "an ensemble of no models"), ({"models": [model, lm]}, "members must be of one kind"),
             ({"models": [model], "weights": [1, 2]}, "2 weights for 1 models; give one for each"),
-            ({"models": [model], "weights": [0]}, "each of the weights is 0; it must be above 0 to .* the nearest is just above 0"),
+            ({"models": [model], "weights": [0]}, "each of the weights is 0; it must be above 0 .* nearest is just above 0"),
             ({"models": model, "weights": [float("nan")]}, "each of the weights is nan"),
             ({"models": model, "weights": ["x"]}, "each of the weights is 'x'; it must be a number"),
             ({"models": model, "weights": 1}, "weights is 1; it must be a list of numbers"),

@@ -77,7 +77,7 @@ def _way_out(value: Any, kind: type, within: Range | None, default: Any, means: 
     """The nearest value, and what it means; the default where nothing is near."""
     near = _nearest(value, kind, within)
     if near is None:
-        return "" if default is None or kind is str else f"; leave it out for {shown(default)}{_meaning(default, means)}"
+        return "" if default is None or kind is str else f"; leave it out for {default if kind is bool else format(default, 'g')}{_meaning(default, means)}"
     if within is not None and within.above and near == within.nearest(within.low):
         return f"; the nearest is just above {within.low:g}, such as {near:g}"
     if within is not None and within.below and near == within.nearest(within.high):

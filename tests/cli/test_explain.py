@@ -47,7 +47,8 @@ def test_contrastive_search(weft) -> None:
                  "removed (probability that they had): bans 3 tokens", "and it is over (score"):
         assert part in out, part
     rows = [line.split() for line in out.splitlines() if " - 0.6 x " in line]
-    assert all(float(row[-2]) == pytest.approx(float(row[-8]) - 0.6 * float(row[-4]), abs=2e-4) for row in rows if len(row) < 12)
+    assert all(float(row[-2]) == pytest.approx(float(row[-8]) - 0.6 * float(row[-4]), abs=2e-4)
+               for row in rows if "over" not in row)
 
 
 def test_guesses(weft, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_guesses(weft, tmp_path: Path) -> None:
         assert part in out, part
     assert weft("explain", "--from", tmp_path / "one")[1] == out
     out = weft("explain", "Oui.", "--draft", "fr-en", "--sample", "--seed", 3)[1]
-    for part in ("draft fr-en", "sampling", "drew 0.", "below 1.0000, what the model gives of the draft's", "the guess is kept"):
+    for part in ("draft fr-en", "sampling", "drew 0.", "below 1.0000, what the model gives of the draft's", "guess is kept"):
         assert part in out, part
     assert "need a text" in weft("explain", "--from", tmp_path / "one", "--draft", "fr-en")[2]
 

@@ -1,4 +1,4 @@
-"""Options that contradict each other, or would do nothing: refused with the two and the way out; defaults give way in silence."""
+"""Options that contradict each other or would do nothing are refused with the two and the way out; defaults give way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REFUSED = [
     ({"early_stopping": "first"}, "early_stopping=first does nothing without beams; ask for 2 or more (--beams 4) or drop "
                                   "early_stopping"),
     ({"beam_scores": "raw", "sample": True}, "beam_scores=raw does nothing without beams"),
-    ({"temperature": 0, "beams": 4}, "temperature=0 and beams=4 contradict each other: temperature 0 is greedy search; drop one"),
+    ({"temperature": 0, "beams": 4}, "temperature=0 and beams=4 contradict each other: temperature 0 is greedy search"),
     ({"temperature": 0, "penalty_alpha": 0.6, "top_k": 4}, "temperature=0 and penalty_alpha=0.6 contradict each other"),
     ({"top_p": 0.9}, "top_p=0.9 does nothing without sampling; add sample=True (--sample) or drop top_p"),
     ({"lookup": 3, "penalty_alpha": 0.6, "top_k": 4}, "lookup=3 and penalty_alpha=0.6 contradict each other"),
@@ -85,7 +85,7 @@ def test_tokens_of_a_draft_need_one(tmp_path: Path) -> None:
     model = weft.load(bundles.bundle(tmp_path / "m", "gpt2"))
     for call in (lambda **more: model.generate([[5]], **more), lambda **more: list(model.stream([5], **more)),
                  lambda **more: model.trace([5], **more)):
-        with pytest.raises(UsageError, match=r"draft_tokens=7 does nothing without a draft; give a model that guesses \(draft=, "):
+        with pytest.raises(UsageError, match="draft_tokens=7 does nothing without a draft; give a model that guesses"):
             call(draft_tokens=7)
         call(draft_tokens=7, draft=model, max_new_tokens=2)
         call(draft_tokens=4, max_new_tokens=2)

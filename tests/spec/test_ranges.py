@@ -70,10 +70,11 @@ def _refused(option: Field, value: Any) -> str:
     ({"seed": 10**5000}, "seed is a value of type int too long to write; it must be 0 or more, and not beyond 1e100; leave "
                        "it out for 0"),
     ({"forced_first": "x"}, "forced_first is 'x'; it must be a whole number"),
-    ({"early_stopping": "firs"}, "early_stopping is 'firs'; it must be 'exact', 'heuristic' or 'first'; the nearest is 'first'"),
+    ({"early_stopping": "firs"}, "early_stopping is 'firs'; it must be 'exact', 'heuristic' or 'first'; the nearest is "
+                                 "'first'"),
     ({"early_stopping": None}, "early_stopping is None; it must be 'exact', 'heuristic' or 'first'"),
-    ({"logit_bias": ((3, math.inf),)}, "logit_bias holds (3, inf); it takes pairs of a token id and a number of at most 1e30 (-inf "
-                                       "forbids the token)"),
+    ({"logit_bias": ((3, math.inf),)}, "logit_bias holds (3, inf); it takes pairs of a token id and a number of at most 1e30 "
+                                       "(-inf forbids the token)"),
     ({"regex": 3}, "regex is 3; it must be a text"),
 ])
 def test_words(options: dict[str, Any], message: str) -> None:

@@ -77,7 +77,8 @@ def _way_out(value: Any, kind: type, within: Range | None, default: Any, means: 
     """The nearest value, and what it means; the default where nothing is near."""
     near = _nearest(value, kind, within)
     if near is None:
-        return "" if default is None or kind is str else f"; leave it out for {default if kind is bool else format(default, 'g')}{_meaning(default, means)}"
+        shown_default = default if kind is bool else f"{default:g}" if kind in (int, float) and default is not None else None
+        return "" if shown_default is None else f"; leave it out for {shown_default}{_meaning(default, means)}"
     if within is not None and within.above and near == within.nearest(within.low):
         return f"; the nearest is just above {within.low:g}, such as {near:g}"
     if within is not None and within.below and near == within.nearest(within.high):

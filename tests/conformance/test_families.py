@@ -77,9 +77,10 @@ def test_logits_at_every_position(made: Any, name: str, example: str, side: str)
         found = theirs(input_ids=ids, attention_mask=mask, **keywords).logits
         logits, expected = ours.runner.score(sequences), hf.valid(per_label(found), sequences, side)
     else:
-        for row in sequences[:: 1 if dynamic(ours.config) else len(sequences)]:  # the oracle mixes lengths of a batch
+        alone = c.turns_by_length(ours.config.decoder)  # the oracle mixes lengths of a batch
+        for row in sequences[:: 1 if alone else len(sequences)]:
             close(ours.logits([row])[0], theirs(torch.tensor([row])).logits[0])
-        if dynamic(ours.config):
+        if alone:
             return
         found = theirs(input_ids=ids, attention_mask=mask, **own_positions(theirs, ours, mask)).logits
         logits, expected = ours.logits(sequences), hf.valid(found, sequences, side)
@@ -90,12 +91,6 @@ def test_logits_at_every_position(made: Any, name: str, example: str, side: str)
 def per_label(logits: torch.Tensor) -> torch.Tensor:
     """[B, T, labels], from [B, T] too where there is one label."""
     return logits if logits.dim() == 3 else logits[:, :, None]
-
-
-def dynamic(config: c.ModelConfig) -> bool:
-    stack = config.decoder
-    return isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary) \
-        and isinstance(stack.position.scaling, c.DynamicScaling)
 
 
 def counts_padding(config: c.ModelConfig) -> bool:

@@ -73,8 +73,9 @@ def _read_rotary(foreign: ForeignConfig, kind: Literal["local", "global"]) -> c.
                           f"it does {' and '.join(KINDS)}")
     rotary = read_rotary(foreign, foreign.need("head_dim"), foreign.need("max_position_embeddings"), base=BASES[kind],
                          values=both.get(NAMES[kind]) or {})
-    if isinstance(rotary.scaling, c.DynamicScaling):
-        raise ConfigError("the checkpoint's config.json has rope_type = 'dynamic', which Weft does not do where layers differ")
+    if rotary.by_length and rotary.scaling is not None:
+        raise ConfigError(f"the checkpoint's config.json has rope_type = {rotary.scaling.type!r}, which Weft does not do where "
+                          f"layers differ")
     return rotary
 
 

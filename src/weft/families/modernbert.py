@@ -79,9 +79,9 @@ def _read_rotaries(foreign: ForeignConfig, head_size: int, length: int) -> tuple
     found = {kind: read_rotary(foreign, head_size, length, base=theta, values=values.get(kind) or {})
              for kind, theta in bases.items()}
     for kind, rotary in found.items():
-        if rotary.dimension is not None or isinstance(rotary.scaling, c.DynamicScaling):
+        if rotary.dimension is not None or rotary.by_length:
             raise ConfigError(f"the checkpoint's config.json has rope_parameters.{kind} = {values.get(kind)}; Weft does "
-                              f"neither partial nor dynamic rotary positions in ModernBERT")
+                              f"neither partial nor dynamic rotary positions in ModernBERT, nor longrope")
     return found["full_attention"], found["sliding_attention"]
 
 

@@ -127,11 +127,8 @@ class Model(nn.Module):
                             project=self.embedding_projection)
 
     def _needed(self, lengths: Tensor | None) -> Tensor | None:
-        """A causal decoder does not look at padding on the right; but dynamic rotary scaling goes by the length."""
-        stack = self.config.decoder
-        dynamic = isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary) \
-            and isinstance(stack.position.scaling, c.DynamicScaling)
-        return lengths if dynamic else None
+        """A causal decoder does not look at padding on the right; but some rotary scaling goes by the length."""
+        return lengths if c.turns_by_length(self.config.decoder) else None
 
     def forward_packed(self, source: Tensor | None, source_lengths: Tensor | None, target: Tensor,
                        target_lengths: Tensor) -> Tensor:

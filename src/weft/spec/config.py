@@ -11,6 +11,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from weft.errors import ConfigError
+from weft.spec.positions import (  # noqa: F401 (read as c.Rotary and so on)
+    ALiBi,
+    DynamicScaling,
+    Learned,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    NoPosition,
+    Position,
+    RelativeBias,
+    Rotary,
+    RotaryScaling,
+    Sinusoidal,
+    YarnScaling,
+    rotary_checks,
+)
 from weft.spec.tagged import from_dict, to_dict
 
 # ---------------------------------------------------------------- parts of a Transformer stack
@@ -35,129 +51,6 @@ class RMSNorm:
 
 
 Norm = LayerNorm | RMSNorm
-
-
-@dataclass(frozen=True)
-class Sinusoidal:
-    """Vaswani et al. 2017, section 3.5: sin and cos of position / base ** (2i / dimension), added to embeddings.
-
-    dimension: channels that carry the encoding (even); None is the model width. The rest get zeros.
-    layout: `interleaved` as printed in the paper; `halves` puts all sines before all cosines (tensor2tensor,
-    Marian).
-    inclusive: the slowest channel turns exactly `base` times as slowly as the fastest (tensor2tensor, M2M100); else
-    it would be the one after it.
-    offset: the first position is this one (M2M100: 2).
-    """
-
-    type: ClassVar[str] = "sinusoidal"
-    base: float = 10000.0
-    dimension: int | None = None
-    layout: Literal["interleaved", "halves"] = "interleaved"
-    inclusive: bool = False
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class Learned:
-    """One trained vector per position, up to the window (Gehring et al. 2017).
-
-    offset: rows before that of the first position (RoBERTa, BART, OPT: 2).
-    """
-
-    type: ClassVar[str] = "learned"
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class LinearScaling:
-    """Positions are divided by `factor` (Chen et al. 2023)."""
-
-    type: ClassVar[str] = "linear"
-    factor: float
-
-
-@dataclass(frozen=True)
-class DynamicScaling:
-    """The base grows with the text once it is longer than the `original` window ("dynamic NTK", 2023).
-
-    Keys in a cache keep the angles of the length at which they were read, as in Hugging Face.
-    """
-
-    type: ClassVar[str] = "dynamic"
-    factor: float
-    original: int
-
-
-@dataclass(frozen=True)
-class Llama3Scaling:
-    """Slow channels are divided by `factor`, fast ones stay, those between are mixed (LLaMA 3.1)."""
-
-    type: ClassVar[str] = "llama3"
-    factor: float
-    low_frequency_factor: float
-    high_frequency_factor: float
-    original: int
-
-
-@dataclass(frozen=True)
-class YarnScaling:
-    """Peng et al. 2023: as llama3 with a linear ramp between channels that turn `beta_slow` and `beta_fast` times in
-    the `original` window; cos and sin are multiplied by attention_factor."""
-
-    type: ClassVar[str] = "yarn"
-    factor: float
-    original: int
-    attention_factor: float
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    truncate: bool = True
-
-
-RotaryScaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling
-
-
-@dataclass(frozen=True)
-class Rotary:
-    """Su et al. 2021: queries and keys of self-attention are turned by an angle that grows with position.
-
-    dimension: leading channels of a head that are turned (even); None is all. Channel i goes with i + dimension / 2.
-    """
-
-    type: ClassVar[str] = "rotary"
-    base: float = 10000.0
-    dimension: int | None = None
-    scaling: RotaryScaling | None = None
-
-
-@dataclass(frozen=True)
-class RelativeBias:
-    """Raffel et al. 2020 (T5): a learned bias per head and bucketed distance, shared by the stack's layers."""
-
-    type: ClassVar[str] = "relative_bias"
-    buckets: int = 32
-    max_distance: int = 128
-
-
-@dataclass(frozen=True)
-class ALiBi:
-    """Press et al. 2022: a fixed penalty on attention scores, linear in distance, one slope per head.
-
-    scale: multiplies the penalty (Falcon: that of the scores). rounded: to bfloat16 at each key's position (Falcon).
-    """
-
-    type: ClassVar[str] = "alibi"
-    scale: float = 1.0
-    rounded: bool = False
-
-
-@dataclass(frozen=True)
-class NoPosition:
-    """Positions are not told apart, but by a causal mask where there is one."""
-
-    type: ClassVar[str] = "none"
-
-
-Position = Sinusoidal | Learned | Rotary | RelativeBias | ALiBi | NoPosition
 
 
 @dataclass(frozen=True)
@@ -229,6 +122,12 @@ class TransformerStack:
         if self.attention.window is None:
             return False
         return not self.pattern or self.pattern[layer % len(self.pattern)] == "local"
+
+
+def turns_by_length(stack: Stack | None) -> bool:
+    """Whether rotary angles in any of its layers depend on how long the text is."""
+    return isinstance(stack, TransformerStack) and any(isinstance(position, Rotary) and position.by_length
+                                                       for position in (stack.position, stack.local_position))
 
 
 # ---------------------------------------------------------------- parts of a recurrent stack
@@ -524,7 +423,8 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
     attention = stack.attention
     size = attention.head_size
     position, width = stack.position, config.embedding_size
-    turned = (position.dimension or config.head_size(attention)) if isinstance(position, Rotary) else 0
+    channels = config.head_size(attention) if attention.heads else 0
+    turned = (position.dimension or channels) if isinstance(position, Rotary) else 0
     checks = [
         (0 <= stack.layers <= MOST_LAYERS, f"{name}.layers is {stack.layers}; it must be 0 to {MOST_LAYERS:,}"),
         (1 <= stack.feed_forward.size <= MOST,
@@ -554,7 +454,8 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
          f"buckets grow by logarithm"),
         (not (isinstance(position, Rotary) and turned % 2),
          f"{name}: rotary positions turn an even number of channels, not {turned}"),
-        *_rotary_checks(f"{name}.position", position), *_rotary_checks(f"{name}.local_position", stack.local_position),
+        *rotary_checks(f"{name}.position", position, channels),
+        *rotary_checks(f"{name}.local_position", stack.local_position, channels),
         (not (isinstance(position, Rotary) and turned > config.head_size(attention)),
          f"{name}.position.dimension is {turned}; a head has {config.head_size(attention)} channels"),
         (stack.residual == "sequential" or stack.placement == "pre",
@@ -566,22 +467,6 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
          f"{name}.local_position needs rotary positions in the other layers too"),
     ]
     return [message for good, message in checks if not good]
-
-
-def _rotary_checks(name: str, position: Position | None) -> list[tuple[bool, str]]:
-    if not isinstance(position, Rotary):
-        return []
-    scaling = position.scaling
-    return [
-        (position.base > 1, f"{name}.base is {position.base}; it must be above 1"),
-        (position.dimension is None or position.dimension >= 2,
-         f"{name}.dimension is {position.dimension}; it must be 2 or more"),
-        (scaling is None or scaling.factor > 0, f"{name}.scaling.factor must be above 0"),
-        (not isinstance(scaling, (DynamicScaling, Llama3Scaling, YarnScaling)) or scaling.original >= 1,
-         f"{name}.scaling.original must be 1 or more"),
-        (not isinstance(scaling, Llama3Scaling) or scaling.high_frequency_factor > scaling.low_frequency_factor > 0,
-         f"{name}.scaling.high_frequency_factor must be above low_frequency_factor, and that above 0"),
-    ]
 
 
 def _recurrent_problems(config: ModelConfig, name: str, stack: RecurrentStack) -> list[str]:

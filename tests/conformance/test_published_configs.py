@@ -63,8 +63,8 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
         "rope_theta": 10000.0, "tie_word_embeddings": False, "vocab_size": 51200}),
 }
 REFUSED = [("openai-gpt", "afn", "gelu_new"), ("gpt-j-6b", "rotary", False), ("gpt-j-6b", "rotary_dim", None),
-           ("opt-125m", "word_embed_proj_dim", 512), ("opt-125m", "layer_norm_elementwise_affine", False),
-           ("bloom-560m", "apply_residual_connection_post_layernorm", True), ("bloom-560m", "slow_but_exact", True),
+           ("opt-125m", "layer_norm_elementwise_affine", False),
+           ("opt-125m", "scale_embeddings", True), ("bloom-560m", "slow_but_exact", True),
            ("bloom-560m", "n_inner", 64), ("falcon-40b", "parallel_attn", False), ("falcon-rw-1b", "num_kv_heads", 8),
            ("falcon-7b", "num_ln_in_parallel_attn", 2), ("phi-2", "hidden_act", "quick_gelu")]
 

@@ -157,7 +157,7 @@ class TorchRunner:
         x = self.model.embed(self.model.target_embedding, ids)
         cross = (memory.keys_values, memory.mask) if memory else (None, None)
         return self.model.decoder(x, lengths, *cross, caches=past.caches, columns=columns, trace=trace,
-                                  project=self.model.embedding_projection)
+                                  project=self.model.late_projection)
 
     def attention(self) -> np.ndarray:
         assert self._watched, "start was not told to watch"

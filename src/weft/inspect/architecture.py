@@ -83,7 +83,8 @@ def _formula(stack: c.TransformerStack, cross: bool) -> Iterator[str]:
     else:
         for part in sublayers:
             yield {"post": f"{norm}(x + {part}), y = x", "pre": f"x + {part}, y = {norm}(x)",
-                   "sandwich": f"x + {norm}({part}), y = {norm}(x)"}[stack.placement]
+                   "sandwich": f"x + {norm}({part}), y = {norm}(x)",
+                   "pre_normed": f"y + {part}, y = {norm}(x)"}[stack.placement]
     if stack.final_norm:
         yield f"{norm}(x), after the last layer"
 
@@ -117,4 +118,4 @@ def _work(config: c.ModelConfig) -> Iterator[str]:
             line += f", and {4 * heads * stack.layers / 1e3:,.1f} kFLOP for every token it looks at"
         yield line
     if config.outputs:
-        yield f"head: {2 * config.outputs * config.width / 1e6:,.1f} MFLOP a position"
+        yield f"head: {2 * config.outputs * config.head_width / 1e6:,.1f} MFLOP a position"

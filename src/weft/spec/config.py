@@ -95,7 +95,8 @@ class TransformerStack:
     """A stack of equal blocks.
 
     placement: `post` norms after each residual sum (Vaswani et al. 2017), `pre` before each sub-layer
-    (Xiong et al. 2020), `sandwich` both before and after it, within the residual branch (Ding et al. 2021).
+    (Xiong et al. 2020), `sandwich` both before and after it, within the residual branch (Ding et al. 2021); `pre_normed` as
+    pre, but the sub-layer's output is added to its normed input (Megatron-LM, BLOOM's variant).
     residual: `sequential`, or attention and feed-forward side by side: `parallel` on one norm (PaLM), `parallel_norms`
     on a norm each (GPT-NeoX).
     final_norm: a norm after the last block. first_norm: the first attention has its norm (ModernBERT: no).
@@ -108,7 +109,7 @@ class TransformerStack:
     attention: Attention
     feed_forward: FeedForward
     norm: Norm = LayerNorm()
-    placement: Literal["pre", "post", "sandwich"] = "post"
+    placement: Literal["pre", "post", "sandwich", "pre_normed"] = "post"
     position: Position = Sinusoidal()
     residual: Literal["sequential", "parallel", "parallel_norms"] = "sequential"
     final_norm: bool = False
@@ -207,23 +208,30 @@ class Embedding:
     sharing: `all` one matrix for source, target and head (Press and Wolf 2017); `target` for target and head;
     `inputs` for source and target; `none`.
     scale: `sqrt_width` multiplies embeddings by sqrt(D) (Vaswani et al. 2017, section 3.4).
-    size: None is the width; others are mapped to it once positions and norm are added (ELECTRA).
+    size: None is the width; others are mapped to it.
     types: kinds of segment, each with an embedding of its own that is added (BERT: 2); 0 is none.
+    projection: where embeddings of another size are mapped to the width: `after` positions, kinds of segment and norm, with
+    a bias (ELECTRA), or `before` them, without one (OPT-350m).
     """
 
     sharing: Literal["all", "target", "inputs", "none"] = "all"
     scale: Literal["none", "sqrt_width"] = "sqrt_width"
     size: int | None = None
     types: int = 0
+    projection: Literal["after", "before"] = "after"
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A square linear map, an activation and a norm between the hidden state and a head's output layer."""
+    """A linear map, an activation and a norm between the hidden state and a head's output layer.
 
-    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "tanh"]
+    size: of its outputs; None is the width. An output layer tied to embeddings of another size than the width needs theirs.
+    """
+
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "tanh", "none"]
     norm: Norm | None = None
     bias: bool = True
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -351,6 +359,17 @@ class ModelConfig:
         return self.embedding.size or self.width
 
     @property
+    def position_size(self) -> int:
+        """Channels of embeddings where positions are added."""
+        return self.embedding_size if self.embedding.projection == "after" else self.width
+
+    @property
+    def head_width(self) -> int:
+        """Channels that the output layer reads."""
+        transform = None if isinstance(self.head, EmbeddingHead) else self.head.transform
+        return self.width if transform is None or transform.size is None else transform.size
+
+    @property
     def outputs(self) -> int:
         """Logits of a position or text; 0 for an embedding head."""
         if isinstance(self.head, LanguageModelHead):
@@ -389,7 +408,8 @@ def _range_problems(config: ModelConfig) -> list[str]:
         (config.vocabulary >= 1, f"vocabulary is {config.vocabulary}; it must be 1 or more"),
         (config.width >= 1, f"width is {config.width}; it must be 1 or more"),
         (config.window.source >= 1 and config.window.target >= 1, "window must be 1 or more positions"),
-        (max(config.vocabulary, config.width, config.embedding_size, config.window.source, config.window.target) <= MOST,
+        (max(config.vocabulary, config.width, config.embedding_size, config.head_width,
+             config.window.source, config.window.target) <= MOST,
          f"vocabulary, width and window must be at most {MOST:,}"),
         (all(0 <= token < config.vocabulary for token in ids),
          f"a special token id is not below the vocabulary of {config.vocabulary}"),
@@ -398,8 +418,10 @@ def _range_problems(config: ModelConfig) -> list[str]:
          f"embedding.sharing is {config.embedding.sharing!r}; this {config.kind} model needs {' or '.join(sharings or ())}"),
         (config.kind != "encoder-decoder" or special.eos is not None, "an encoder-decoder needs special.eos"),
         (config.kind != "encoder-decoder" or tied, f"an encoder-decoder needs a language_model head, not {config.head.type}"),
-        (config.embedding.size in (None, config.width) or config.embedding.sharing == "none",
-         "embedding.size other than the width needs embedding.sharing 'none'"),
+        (config.embedding_size == config.head_width or config.embedding.sharing in ("inputs", "none"),
+         f"embedding.sharing is {config.embedding.sharing!r}, but embeddings have {config.embedding_size} channels and the "
+         f"output layer reads {config.head_width}: set embedding.sharing 'none', or head.transform.size"),
+        (config.embedding_size >= 1 and config.head_width >= 1, "embedding.size and head.transform.size must be 1 or more"),
         (not (isinstance(config.head, ClassificationHead) and config.head.multi_label and config.head.regression),
          "head.multi_label and head.regression contradict each other"),
         (config.kind == "encoder-only" or not config.embedding.types, "embedding.types is for encoder-only models"),
@@ -422,7 +444,7 @@ def _stack_problems(config: ModelConfig) -> list[str]:
 def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStack) -> list[str]:
     attention = stack.attention
     size = attention.head_size
-    position, width = stack.position, config.embedding_size
+    position, width = stack.position, config.position_size
     channels = config.head_size(attention) if attention.heads else 0
     turned = (position.dimension or channels) if isinstance(position, Rotary) else 0
     checks = [
@@ -456,8 +478,8 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
          f"{name}: rotary positions turn an even number of channels, not {turned}"),
         *rotary_checks(f"{name}.position", position, channels),
         *rotary_checks(f"{name}.local_position", stack.local_position, channels),
-        (not (isinstance(position, Rotary) and turned > config.head_size(attention)),
-         f"{name}.position.dimension is {turned}; a head has {config.head_size(attention)} channels"),
+        (not (isinstance(position, Rotary) and turned > channels),
+         f"{name}.position.dimension is {turned}; a head has {channels} channels"),
         (stack.residual == "sequential" or stack.placement == "pre",
          f"{name}: residual {stack.residual!r} needs placement 'pre', not {stack.placement!r}"),
         (stack.residual == "sequential" or config.encoder is None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from weft.errors import ConfigError
-from weft.spec.positions import (  # noqa: F401 (read as c.Rotary and so on)
+from weft.spec.position_types import (  # noqa: F401 (read as c.Rotary and so on)
     ALiBi,
     DynamicScaling,
     Learned,

@@ -1,0 +1,308 @@
+#include "session.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+namespace weft {
+
+namespace {
+
+constexpr int kChunk = 512;      // logits that are looked through together; a multiple of every panel
+constexpr int kChunkRows = 24;   // rows of them; a multiple of a product's rows
+constexpr std::size_t kSmall = 48 << 10;    // bytes of weights times rows that one thread reads as fast as two
+constexpr std::size_t kOperands = 384 << 10; // bytes of activations that stay in a core's cache
+
+} // namespace
+
+bool Session::wants(const std::string& name) const { return std::find(wanted.begin(), wanted.end(), name) != wanted.end(); }
+
+void Session::reserve(int rows) {
+  if (rows <= capacity_) return;
+  capacity_ = std::max(rows, capacity_ + capacity_ / 2);
+  for (std::size_t i = 0; i < buffers_.size(); i++) {
+    Floats wider = allocate(static_cast<std::size_t>(capacity_) * stride(static_cast<int>(i)));
+    buffers_[i] = std::move(wider);
+  }
+}
+
+std::byte* Session::operand(int rows, std::size_t stride) {
+  const std::size_t floats = rows * stride / sizeof(float) + 16;
+  if (floats > operand_floats_) {
+    operand_ = allocate(floats);
+    operand_floats_ = floats;
+  }
+  if (static_cast<int>(operand_scales_.size()) < rows) operand_scales_.resize(rows);
+  return reinterpret_cast<std::byte*>(operand_.get());
+}
+
+float* Session::scratch(int thread, std::size_t floats) {
+  auto& own = scratch_[thread];
+  if (own.size() < floats) own.resize(floats);
+  return own.data();
+}
+
+void Session::run(const std::string& program) {
+  if (scratch_.empty()) scratch_.resize(pool().threads());
+  for (const auto& operation : model_->program(program)) operation->run(*this);
+}
+
+// ---------------------------------------------------------------- reading texts
+
+void Session::encode(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts,
+                     const std::vector<std::int32_t>& types) {
+  encoded_.clear();
+  feed_ = Feed{};
+  feed_.count = static_cast<int>(ids.size());
+  feed_.ids = ids;
+  feed_.types = types.empty() ? std::vector<std::int32_t>(ids.size()) : types;
+  reserve(feed_.count);
+  int first = 0;
+  for (const int count : counts) {
+    auto source = std::make_shared<Source>();
+    source->own = std::make_shared<Cache>(model_->encoder);
+    for (int i = 0; i < count; i++) {
+      feed_.positions.push_back(i);
+      feed_.lengths.push_back(count);
+      feed_.slots.push_back(source->own->add(i));
+    }
+    feed_.groups.push_back({source.get(), first, count, false});
+    first += count;
+    encoded_.push_back(std::move(source));
+  }
+  feed_.visible.assign(feed_.count, nullptr);
+  run("encoder");
+}
+
+Memory Session::remember() {
+  Memory memory;
+  for (std::size_t i = 0; i < encoded_.size(); i++) {
+    encoded_[i]->own.reset();
+    auto cross = std::make_shared<Cache>(model_->cross);
+    for (int position = 0; position < feed_.groups[i].count; position++) cross->add(position);
+    encoded_[i]->cross = cross;
+    memory.sources.push_back(std::move(cross));
+  }
+  run("memory");
+  encoded_.clear();
+  return memory;
+}
+
+void Session::start(int sources, const Memory* memory) {
+  if (memory && static_cast<int>(memory->sources.size()) != sources) throw std::invalid_argument("a memory of another batch");
+  rows_.clear();
+  for (int i = 0; i < sources; i++) {
+    auto source = std::make_shared<Source>();
+    source->own = std::make_shared<Cache>(model_->own);
+    if (memory) source->cross = memory->sources[i];
+    rows_.push_back({std::move(source), {}, 0});
+  }
+}
+
+void Session::spread(int copies) {
+  std::vector<std::int32_t> rows;
+  for (int i = 0; i < this->rows(); i++) rows.insert(rows.end(), copies, i);
+  gather(rows);
+}
+
+void Session::gather(const std::vector<std::int32_t>& rows) {
+  std::vector<Row> kept;
+  kept.reserve(rows.size());
+  for (const int row : rows) {
+    if (row < 0 || row >= this->rows()) throw std::out_of_range("row " + std::to_string(row));
+    kept.push_back(rows_[row]);
+  }
+  rows_ = std::move(kept);
+}
+
+void Session::drop(int count) {
+  for (Row& row : rows_) {
+    if (count < 0 || count > row.length) throw std::out_of_range("cannot forget that many tokens");
+    row.length -= count;
+    for (int block = static_cast<int>(row.visible.size()) - 1, left = count; block >= 0 && left > 0; block--)
+      for (; row.visible[block] && left > 0; left--) row.visible[block] &= ~std::bit_floor(row.visible[block]);
+    if (row.source.use_count() > 1) continue; // other rows may see what this one wrote
+    int used = 0;
+    for (std::size_t block = 0; block < row.visible.size(); block++)
+      if (row.visible[block]) used = static_cast<int>(block) * kBlock + std::bit_width(row.visible[block]);
+    row.source->own->shrink(used);
+    row.visible.resize(row.source->own->blocks());
+  }
+}
+
+void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts) {
+  if (static_cast<int>(counts.size()) != rows()) throw std::invalid_argument("a count for each row is needed");
+  feed_ = Feed{};
+  feed_.count = static_cast<int>(ids.size());
+  feed_.ids = ids;
+  reserve(feed_.count);
+  for (int i = 0; i < rows(); i++) {
+    Row& row = rows_[i];
+    Cache& cache = *row.source->own;
+    for (int t = 0; t < counts[i]; t++) {
+      const int slot = cache.add(row.length);
+      row.visible.resize(cache.blocks());
+      row.visible[slot / kBlock] |= static_cast<std::uint16_t>(1u << slot % kBlock);
+      feed_.positions.push_back(row.length++);
+      feed_.slots.push_back(slot);
+    }
+    feed_.lengths.insert(feed_.lengths.end(), counts[i], row.length);
+  }
+  int first = 0;
+  for (int i = 0; i < rows(); i++) {
+    Row& row = rows_[i];
+    row.visible.resize(row.source->own->blocks());
+    feed_.visible.insert(feed_.visible.end(), counts[i], row.visible.data());
+    const bool hidden = row.length != row.source->own->count();
+    const bool joins = !feed_.groups.empty() && feed_.groups.back().source == row.source.get();
+    if (joins) {
+      feed_.groups.back().count += counts[i];
+      feed_.groups.back().hidden |= hidden;
+    } else if (counts[i]) {
+      feed_.groups.push_back({row.source.get(), first, counts[i], hidden});
+    }
+    first += counts[i];
+  }
+  if (feed_.count) run("decoder");
+}
+
+// ---------------------------------------------------------------- products
+
+void Session::multiply(const Matrix& matrix, int input, int output, Activation activation, bool residual) {
+  const std::size_t stride = kernels().operand_bytes(matrix.precision, matrix.inputs);
+  std::byte* operands = operand(count(), stride);
+  const float* x = buffer(input);
+  const std::ptrdiff_t wide = this->stride(input);
+  each(matrix.inputs, [&](int row) {
+    kernels().prepare(matrix.precision, x + row * wide, matrix.inputs, operands + row * stride, &operand_scales_[row]);
+  });
+  const int panels = (matrix.outputs + kernels().panel - 1) / kernels().panel;
+  const int block = static_cast<int>(std::max<std::size_t>(6, kOperands / stride / 6 * 6));
+  for (int first = 0; first < count(); first += block) {
+    const int rows = std::min(block, count() - first);
+    Product product{&matrix, operands + first * stride, stride,
+                    matrix.precision == Precision::int8 ? operand_scales_.data() + first : nullptr, rows, activation,
+                    nullptr, buffer(output) + first * this->stride(output), this->stride(output)};
+    if (residual) product.residual = product.out;
+    if (matrix.panel_bytes * panels * rows < kSmall || pool().threads() == 1) {
+      kernels().product(product, 0, panels);
+      continue;
+    }
+    const int pieces = std::min(panels, pool().threads() * 4), each = (panels / pieces + 1) / 2 * 2;
+    const int piece = std::max(each, panels >= 2 * pool().threads() ? 2 : 1); // one row goes over two panels at once
+    pool().run((panels + piece - 1) / piece, [&](int item, int) {
+      kernels().product(product, item * piece, std::min(panels, (item + 1) * piece));
+    });
+  }
+}
+
+void Session::head() { run("head"); }
+
+// Calls f(rows' logits [count, kChunk], first row, count, first column, columns, thread) for pieces that cover all logits;
+// pieces of one row come with rising columns on each thread.
+template <class F> void Session::pieces(F f) {
+  const Output& output = model_->output;
+  const Matrix& matrix = *output.matrix;
+  const std::size_t stride = kernels().operand_bytes(matrix.precision, matrix.inputs);
+  std::byte* operands = operand(count(), stride);
+  const float* x = buffer(output.input);
+  each(matrix.inputs, [&](int row) {
+    kernels().prepare(matrix.precision, x + row * this->stride(output.input), matrix.inputs, operands + row * stride,
+                      &operand_scales_[row]);
+  });
+  const int chunks = (matrix.outputs + kChunk - 1) / kChunk, panels = (matrix.outputs + kernels().panel - 1) / kernels().panel;
+  const int per_chunk = kChunk / kernels().panel;
+  pool().run(chunks, [&](int chunk, int thread) {
+    float* out = scratch(thread, static_cast<std::size_t>(kChunkRows) * kChunk);
+    const int columns = std::min(kChunk, matrix.outputs - chunk * kChunk);
+    for (int first = 0; first < count(); first += kChunkRows) {
+      const int rows = std::min(kChunkRows, count() - first);
+      const Product product{&matrix, operands + first * stride, stride,
+                            matrix.precision == Precision::int8 ? operand_scales_.data() + first : nullptr, rows,
+                            Activation::none, nullptr, out, kChunk, chunk * kChunk};
+      kernels().product(product, chunk * per_chunk, std::min(panels, (chunk + 1) * per_chunk));
+      if (output.soft_cap > 0)
+        for (int row = 0; row < rows; row++) {
+          kernels().scale(1.0f / output.soft_cap, out + row * kChunk, columns);
+          kernels().activate(Activation::tanh, out + row * kChunk, columns);
+          kernels().scale(output.soft_cap, out + row * kChunk, columns);
+        }
+      f(out, first, rows, chunk * kChunk, columns, thread);
+    }
+  });
+}
+
+void Session::logits(float* out) {
+  const std::ptrdiff_t width = model_->output.matrix->outputs;
+  pieces([&](const float* logits, int first, int rows, int column, int columns, int) {
+    for (int row = 0; row < rows; row++)
+      std::memcpy(out + (first + row) * width + column, logits + row * kChunk, columns * sizeof(float));
+  });
+}
+
+void Session::best(int k, const std::vector<std::int32_t>& banned, std::int64_t* ids, float* log_probs) {
+  const int outputs = model_->output.matrix->outputs, chunks = (outputs + kChunk - 1) / kChunk, threads = pool().threads();
+  if (k < 1 || k > outputs) throw std::invalid_argument("between 1 and " + std::to_string(outputs) + " are the best of a row");
+  const std::size_t n = count(), lists = n * threads;
+  std::vector<float> values(lists * k), tops(n * chunks), sums(n * chunks);
+  std::vector<std::int32_t> found(lists * k);
+  std::vector<Best> bests(lists);
+  for (std::size_t i = 0; i < lists; i++) bests[i] = {k, 0, values.data() + i * k, found.data() + i * k};
+  pieces([&](float* logits, int first, int rows, int column, int columns, int thread) {
+    auto ban = std::lower_bound(banned.begin(), banned.end(), column);
+    for (; ban != banned.end() && *ban < column + columns; ++ban)
+      for (int row = 0; row < rows; row++) logits[row * kChunk + *ban - column] = -std::numeric_limits<float>::infinity();
+    for (int row = 0; row < rows; row++) {
+      const std::size_t at = static_cast<std::size_t>(first + row) * chunks + column / kChunk;
+      kernels().scan(logits + row * kChunk, columns, column, bests[(first + row) * threads + thread], tops[at], sums[at]);
+    }
+  });
+  for (std::size_t row = 0; row < n; row++) {
+    const float* top = tops.data() + row * chunks;
+    const float highest = *std::max_element(top, top + chunks);
+    double sum = 0;
+    for (int chunk = 0; chunk < chunks; chunk++)
+      if (top[chunk] > -std::numeric_limits<float>::infinity())
+        sum += sums[row * chunks + chunk] * std::exp(static_cast<double>(top[chunk]) - highest);
+    const float normaliser = static_cast<float>(highest + std::log(sum));
+    std::vector<int> next(threads);
+    for (int i = 0; i < k; i++) {
+      int from = -1;
+      for (int t = 0; t < threads; t++) {
+        const Best& own = bests[row * threads + t];
+        if (next[t] == own.found) continue;
+        if (from < 0) {
+          from = t;
+          continue;
+        }
+        const Best& other = bests[row * threads + from];
+        const float a = own.values[next[t]], b = other.values[next[from]];
+        if (a > b || (a == b && own.ids[next[t]] < other.ids[next[from]])) from = t;
+      }
+      const Best& own = bests[row * threads + from];
+      ids[row * k + i] = own.ids[next[from]];
+      log_probs[row * k + i] = own.values[next[from]++] - normaliser;
+    }
+  }
+}
+
+std::vector<float> Session::hidden() const {
+  const std::size_t width = model_->widths()[model_->hidden];
+  std::vector<float> rows(count() * width);
+  for (int row = 0; row < count(); row++)
+    std::copy_n(buffer(model_->hidden) + row * stride(model_->hidden), width, rows.data() + row * width);
+  return rows;
+}
+
+void Session::put(const float* rows, int count) {
+  const std::size_t width = model_->widths()[model_->hidden];
+  feed_ = Feed{};
+  feed_.count = count;
+  reserve(count);
+  for (int row = 0; row < count; row++) std::copy_n(rows + row * width, width, buffer(model_->hidden) + row * stride(model_->hidden));
+}
+
+} // namespace weft

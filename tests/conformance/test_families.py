@@ -179,10 +179,12 @@ def test_decoding_gives_the_same_tokens(made: Any, name: str, example: str, beam
 def test_other_heads(made: Any, name: str, architecture: str) -> None:
     for example in list(FAMILIES[name].EXAMPLES)[:2]:
         theirs, ours, _ = made(name, example, architecture)
-        sequences = hf.rows(np.random.default_rng(3), LENGTHS)
-        ids, mask = hf.pad(sequences, "right")
+        sequences, head = hf.rows(np.random.default_rng(3), LENGTHS), ours.config.head
+        if ours.config.kind == "encoder-decoder":
+            sequences = [[*row, ours.config.special.eos] for row in sequences]  # whose state tells the class
+        ids, mask = hf.pad(sequences, "right", ours.config.special.pad)
         found = theirs(input_ids=ids, attention_mask=mask)
-        scores, head = ours.runner.score(sequences), ours.config.head
+        scores = ours.runner.score(sequences)
         if isinstance(head, c.EmbeddingHead):
             for row, own, want in zip(scores, sequences, found.last_hidden_state, strict=True):
                 close(row, want[: len(own)].mean(0))
@@ -218,8 +220,9 @@ def check_export(folder: Path, theirs: Any) -> None:
     unused = {"pooler", "seq_relationship", "cls.predictions", "model.shared", "lm_head.bias", *computed(again)}
     assert not [key for key in report["missing_keys"] if not any(part in key for part in unused)], report
     assert not report["unexpected_keys"], report
-    ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
-    keywords = {"decoder_input_ids": ids[:, :3]} if again.config.is_encoder_decoder else {}
+    classifier = "ForSequenceClassification" in type(again).__name__
+    ids = torch.tensor([[5, 6, 7, 8, 9, 2 if classifier else 10]])
+    keywords = {"decoder_input_ids": ids[:, :3]} if again.config.is_encoder_decoder and not classifier else {}
     with torch.no_grad():
         mine, want = again.eval()(input_ids=ids, **keywords), theirs(input_ids=ids, **keywords)
     np.testing.assert_allclose(np.asarray(mine[0]), np.asarray(want[0]), atol=1e-6)  # sums depend on where memory lies

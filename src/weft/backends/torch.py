@@ -215,6 +215,9 @@ class TorchRunner:
         ids, lengths = padded(rows, self.model.config.special.pad)
         if self.model.config.kind == "encoder-only":
             hidden = self.model.read(ids, lengths, trace, types=None if types is None else padded(types, 0)[0])
+        elif self.model.config.kind == "encoder-decoder":
+            again, _ = padded([[self.start_token, *row[:-1]] for row in rows], self.model.config.special.pad)
+            hidden = self.model(ids, lengths, again, lengths, trace=trace)
         else:
             hidden = self.model(None, None, ids, lengths, trace=trace)
         return self.model.head.score(hidden, lengths).float().numpy()

@@ -252,7 +252,8 @@ class LanguageModelHead:
 class ClassificationHead:
     """One hidden state of a text to the logits of `labels`.
 
-    pooling: the `first` position's state, the `last` one's, or the `mean` of all.
+    pooling: the `first` position's state, the `last` one's, or the `mean` of all. In an encoder-decoder they are the decoder's,
+    which reads the text again, behind the start token and without its end (BART).
     multi_label: each label has a probability of its own (sigmoid), else they exclude each other (softmax); a single label
     always has its own. regression: the logits are the answer, numbers and no probabilities.
     """
@@ -403,7 +404,8 @@ def _range_problems(config: ModelConfig) -> list[str]:
     ids = [special.pad, special.start, *(special.prefix), *(special.suffix or ()),
            *(token for token in (special.unk, special.bos, special.eos, special.mask) if token is not None)]
     sharings = {"encoder-only": ("all", "none") if tied else ("none",),
-                "decoder-only": ("target", "none") if tied else ("none",)}.get(config.kind)
+                "decoder-only": ("target", "none") if tied else ("none",),
+                "encoder-decoder": ("all", "target", "inputs", "none") if tied else ("inputs", "none")}.get(config.kind)
     checks = [
         (config.vocabulary >= 1, f"vocabulary is {config.vocabulary}; it must be 1 or more"),
         (config.width >= 1, f"width is {config.width}; it must be 1 or more"),
@@ -417,7 +419,8 @@ def _range_problems(config: ModelConfig) -> list[str]:
         (sharings is None or config.embedding.sharing in sharings,
          f"embedding.sharing is {config.embedding.sharing!r}; this {config.kind} model needs {' or '.join(sharings or ())}"),
         (config.kind != "encoder-decoder" or special.eos is not None, "an encoder-decoder needs special.eos"),
-        (config.kind != "encoder-decoder" or tied, f"an encoder-decoder needs a language_model head, not {config.head.type}"),
+        (config.kind != "encoder-decoder" or tied or (isinstance(config.head, ClassificationHead) and not config.is_recurrent),
+         f"an encoder-decoder needs a language_model head, or, if it is a Transformer, classification; not {config.head.type}"),
         (config.embedding_size == config.head_width or config.embedding.sharing in ("inputs", "none"),
          f"embedding.sharing is {config.embedding.sharing!r}, but embeddings have {config.embedding_size} channels and the "
          f"output layer reads {config.head_width}: set embedding.sharing 'none', or head.transform.size"),

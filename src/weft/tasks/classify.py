@@ -12,7 +12,7 @@ from weft.data import Ragged
 from weft.errors import DataError
 from weft.metrics import Score, accuracy
 from weft.spec import config as c
-from weft.tasks.task import Encoded, Example, Task, chunks, label_index
+from weft.tasks.task import Encoded, Example, Task, chunks, fitted, label_index
 from weft.text import Tokenizer
 
 
@@ -51,8 +51,7 @@ class Classify(Task):
 
     def predict(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, inputs: Sequence[str]) -> list[str]:
         rows = self.sources(tokenizer, inputs, config.special)
-        limit = config.window.source
-        return [one.label for one in classified(runner.score_all([row[:limit] for row in rows]), config)]
+        return [one.label for one in classified(runner.score_all([fitted(row, config) for row in rows]), config)]
 
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         return [accuracy(predictions, references, confidence=confidence)]

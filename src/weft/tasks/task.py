@@ -125,6 +125,15 @@ class Task:
         return []
 
 
+def fitted(row: Sequence[int], config: c.ModelConfig) -> list[int]:
+    """A source, cut to the window if it is longer; what stands after a text stays."""
+    ending = config.special.ending
+    room = config.window.source - len(ending)
+    if len(row) <= config.window.source or room < 1 or tuple(row[len(row) - len(ending):]) != ending:
+        return list(row[: config.window.source])
+    return [*row[:room], *ending]
+
+
 def chunks(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
     """At most CHUNK examples at a time."""
     return (examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from weft import data
 from weft.data import Ragged
 from weft.errors import DataError
 from weft.metrics import Score, accuracy
@@ -31,6 +32,9 @@ class Classify(Task):
     recipe: ClassVar = {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 10.0}
     least_updates = 500
     by_score = True  # the loss rises with over-confidence while more answers are still right
+
+    def hold_out(self, examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+        return data.hold_out_labelled(examples, lambda label: {label}, seed=seed)
 
     def texts(self, examples: Sequence[Example]) -> Any:
         return (text for text, _ in examples)

@@ -111,8 +111,8 @@ class Task:
         return []
 
     def evaluate(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, examples: Sequence[Example],
-                 confidence: bool = False) -> list[Score]:
-        """Scores of a model on examples."""
+                 confidence: bool = False, options: TrainingOptions | None = None) -> list[Score]:
+        """Scores of a model on examples. options: what a task asks of them in training, where it asks the same here."""
         outputs = self.predict(runner, tokenizer, config, [given for given, _ in examples])
         return self.scores(outputs, [wanted for _, wanted in examples], confidence)
 

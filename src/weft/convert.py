@@ -406,7 +406,7 @@ def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
         again = _read_model(family, ForeignConfig(values), config.head.type)
     except ConfigError as error:
         raise UsageError(f"the format of {format} cannot say all of this model: {error}") from error
-    again = settle(family, again, {name for rule in _written(family, config) for name in rule.theirs}, lambda *_: False)
+    again = settle(family, again, {name for rule in _written(family, again) for name in rule.theirs}, lambda *_: False)
     again = replace(again, tokenizer=config.tokenizer, special=special)
     if again != config:
         lost = differences(again.to_dict(), config.to_dict())

@@ -18,6 +18,7 @@ ARCHITECTURES = {"LlamaForCausalLM": "language_model", "LlamaForSequenceClassifi
                  "LlamaForTokenClassification": "tag"}
 PREFIX = "model."
 DROPPED = (("model.layers.*.self_attn.rotary_emb.inv_freq", "computed from the config"),)
+IGNORED = ("max_sequence_length",)  # max_position_embeddings says it
 SIZES = {"llama-7b": (32, 4096, 32, 11008), "llama-13b": (40, 5120, 40, 13824)}
 DEFAULTS = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
             "num_attention_heads": 32, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "bos_token_id": 1,

@@ -17,7 +17,8 @@ MODEL_TYPES = ("opt",)
 ARCHITECTURES = {"OPTForCausalLM": "language_model", "OPTForSequenceClassification": "classification"}
 PREFIX = "model."
 DROPPED = ()
-IGNORED = ("layerdrop",)
+IGNORED = ("layerdrop", "output_projection")
+"""output_projection: whether there is an output layer, of which the class tells."""
 SIZES = {"opt-125m": (12, 768, 12), "opt-350m": (24, 1024, 16), "opt-1.3b": (24, 2048, 32),
          "opt-2.7b": (32, 2560, 32), "opt-6.7b": (32, 4096, 32), "opt-13b": (40, 5120, 40), "opt-30b": (48, 7168, 56),
          "opt-66b": (64, 9216, 72), "opt-175b": (96, 12288, 96)}

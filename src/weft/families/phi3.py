@@ -41,7 +41,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     foreign.assume(DEFAULTS)
-    foreign.expect("attention_bias", False)
+    for key, value in (("attention_bias", False), ("mlp_bias", False), ("lm_head_bias", False), ("full_attn_mod", 1),
+                       ("interpolation_factor", 1)):
+        foreign.expect(key, value)
     config = llama.read_with(foreign, head, window=foreign.get("sliding_window"))
     stack = config.decoder
     assert isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary)

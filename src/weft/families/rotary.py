@@ -20,6 +20,7 @@ def read_rotary(foreign: ForeignConfig, head_size: int, window: int, *, base: fl
     scaling = dict(foreign.get("rope_scaling", {}) if values is None else {}) | dict(newer)
     kind = str(scaling.pop("rope_type", scaling.pop("type", "default")))
     scaling.pop("type", None)
+    foreign.nested |= {f"rope_parameters.{key}": value for key, value in scaling.items() if key not in KEYS}
     if kind == "su" or (kind == "yarn" and "long_factor" in scaling):  # the first names of longrope
         kind = "longrope"
     theta = _number(scaling, "rope_theta")
@@ -79,6 +80,10 @@ KINDS: dict[str, tuple[str, ...]] = {"linear": ("factor",), "dynamic": ("factor"
                                      "llama3": ("factor", "low_freq_factor", "high_freq_factor"), "yarn": (),
                                      "longrope": ("short_factor", "long_factor")}
 """Kinds of scaling, and the keys that each needs."""
+KEYS = {key for needed in KINDS.values() for key in needed} | {
+    "rope_theta", "partial_rotary_factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow",
+    "truncate", "mscale", "mscale_all_dim", "finetuned"}
+"""Keys that are read, and `finetuned`, which says how the model came about."""
 
 
 def _yarn_attention(factor: float, values: Mapping[str, Any]) -> float:

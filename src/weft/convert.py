@@ -20,6 +20,7 @@ from weft.families.family import Family, families, find_family, settle
 from weft.families.foreign import PROBLEMS, ForeignConfig
 from weft.families.generation import KEYS, read_generation, write_generation
 from weft.families.rules import Rule, Same
+from weft.pooling import pooling_files, read_pooling
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.parameters import Parameter, parameters
@@ -69,6 +70,8 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     tokenizer = read_tokenizer(folder)
     roles = special_roles(folder, tokenizer)
     config, tokenizer = _with_tokenizer(folder, config, tokenizer)
+    if isinstance(config.head, c.EmbeddingHead):
+        config = replace(config, head=read_pooling(folder, config.head))
     tensors, dropped = read_weights(folder, family, config, stored)
     generation, passed_over = read_defaults(folder, config)
     dropped += passed_over
@@ -358,11 +361,12 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
                             segments=bundle.config.embedding.types > 1)
     if bundle.chat_template is not None:
         texts[CHAT_TEMPLATE] = bundle.chat_template
-    texts["config.json"] = json.dumps(values, indent=2)
+    texts |= {"config.json": json.dumps(values, indent=2), **pooling_files(bundle.config)}
     if bundle.config.decoder is not None and isinstance(bundle.config.head, c.LanguageModelHead):
         texts["generation_config.json"] = json.dumps(write_generation(bundle.generation, bundle.config), indent=2)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for file in texts:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
         write_together(folder, {
             "model.safetensors": lambda path: write_file(path, tensors, {"format": "pt"}),
             **{file: partial(write_flushed, content=text.encode()) for file, text in texts.items()}})
@@ -407,6 +411,8 @@ def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
     except ConfigError as error:
         raise UsageError(f"the format of {format} cannot say all of this model: {error}") from error
     again = settle(family, again, {name for rule in _written(family, again) for name in rule.theirs}, lambda *_: False)
+    if isinstance(config.head, c.EmbeddingHead):  # other files tell (weft.pooling)
+        again = replace(again, head=config.head)
     again = replace(again, tokenizer=config.tokenizer, special=special)
     if again != config:
         lost = differences(again.to_dict(), config.to_dict())

@@ -47,8 +47,8 @@ def _kind(path: Path) -> Literal["first", "mean", "last"]:
     named = values.get("pooling_mode")
     chosen = [str(named)] if named is not None else [kind for key, kind in SWITCHES.items() if values.get(key)]
     if len(chosen) != 1 or chosen[0] not in POOLINGS:
-        raise ConfigError(f"{path} asks for the pooling {' and '.join(chosen) or 'of no kind'}, which Weft does not do; it does one "
-                          f"of {', '.join(POOLINGS)}")
+        raise ConfigError(f"{path} asks for the pooling {' and '.join(chosen) or 'of no kind'}, which Weft does not do; it "
+                          f"does {', '.join(POOLINGS)}")
     return POOLINGS[chosen[0]]
 
 

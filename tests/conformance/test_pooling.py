@@ -66,7 +66,7 @@ def test_vectors(folder: Path, switches: dict[str, Any], pooling: str, normalise
 
 
 @pytest.mark.parametrize(("switches", "more", "message"), [
-    ({"pooling_mode_max_tokens": True}, (), "asks for the pooling max, which Weft does not do; it does one of cls, mean, last"),
+    ({"pooling_mode_max_tokens": True}, (), "asks for the pooling max, which Weft does not do; it does cls, mean, last"),
     ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, (), "the pooling cls and mean, which"),
     ({}, (), "the pooling of no kind"), ({"pooling_mode": "max"}, (), "the pooling max"),
     ({"pooling_mode": "mean"}, ("Dense", "Normalize"), "has the modules Transformer, Pooling, Dense, Normalize; Weft does"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weft.families.foreign import FOREIGN_ACTIVATIONS, ForeignConfig
-from weft.families.rotary import read_rotary, write_rotary
+from weft.families.rotary import read_rotary, rotary_keys
 from weft.families.rules import Rule, parts, rename
 from weft.spec import config as c
 
@@ -93,7 +93,7 @@ def write_with(config: c.ModelConfig, activation: str = "hidden_act") -> dict[st
             activation: TORCH_ACTIVATIONS[stack.feed_forward.activation], "rms_norm_eps": stack.norm.epsilon,
             "max_position_embeddings": scaling.original if isinstance(scaling, c.DynamicScaling) else
             config.window.target, "tie_word_embeddings": config.embedding.sharing == "target",
-            "rope_parameters": write_rotary(stack.position, size)}
+            **rotary_keys(stack.position, size)}
 
 
 TORCH_ACTIVATIONS = {**FOREIGN_ACTIVATIONS, "gelu_tanh": "gelu_pytorch_tanh"}

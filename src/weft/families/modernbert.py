@@ -111,6 +111,8 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
               "layer_types": [names["local" if stack.is_local(layer) else "global"] for layer in range(stack.layers)],
               "rope_parameters": {"full_attention": write_rotary(stack.position, size),
                                   "sliding_attention": write_rotary(stack.local_position or stack.position, size)},
+              "global_rope_theta": stack.position.base,
+              "local_rope_theta": (stack.local_position or stack.position).base,
               "tie_word_embeddings": config.embedding.sharing == "all" or not isinstance(head, c.LanguageModelHead)}
     if isinstance(head, c.EmbeddingHead):
         return values

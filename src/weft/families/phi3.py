@@ -8,6 +8,7 @@ from typing import Any
 from weft.errors import ConfigError
 from weft.families import llama
 from weft.families.foreign import ForeignConfig
+from weft.families.rotary import long_attention
 from weft.families.rules import Rule, Split, fused, rename
 from weft.spec import config as c
 
@@ -57,8 +58,13 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
     assert isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary)
     scaling = stack.position.scaling
     original = scaling.original if isinstance(scaling, c.LongRopeScaling) else config.window.target
-    return {"model_type": "phi3", **llama.write_with(config), "sliding_window": stack.attention.window,
-            "original_max_position_embeddings": original}
+    values = {"model_type": "phi3", **llama.write_with(config), "sliding_window": stack.attention.window,
+              "original_max_position_embeddings": original}
+    if isinstance(scaling, c.LongRopeScaling):  # transformers 4 takes these three keys, and no other
+        values["rope_scaling"] = {"type": "longrope", "short_factor": list(scaling.short), "long_factor": list(scaling.long)}
+        if scaling.attention_factor != long_attention(config.window.target / original, original):
+            del values["rope_scaling"]  # it has no word for that factor
+    return values
 
 
 def rules(config: c.ModelConfig) -> Iterator[Rule]:

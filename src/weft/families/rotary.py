@@ -24,12 +24,12 @@ def read_rotary(foreign: ForeignConfig, head_size: int, window: int, *, base: fl
     if kind == "su" or (kind == "yarn" and "long_factor" in scaling):  # the first names of longrope
         kind = "longrope"
     theta = _number(scaling, "rope_theta")
-    base = theta if theta is not None else float(foreign.get("rope_theta", base)) if values is None else base
+    given = float(foreign.get("rope_theta", base)) if values is None else base
+    base = given if theta is None else theta
     original = foreign.any("original_max_position_embeddings")
     if original is not None and values is None:  # goes before that of the scaling, in transformers too
         scaling["original_max_position_embeddings"] = original
-    part = _number(scaling, "partial_rotary_factor")
-    part = part if part is not None else float(foreign.get("partial_rotary_factor", share))
+    part = _number(scaling, "partial_rotary_factor", float(foreign.get("partial_rotary_factor", share)))
     turned = int(head_size * part)
     return c.Rotary(base, None if turned == head_size else turned, _read_scaling(kind, scaling, window))
 
@@ -71,7 +71,7 @@ def _read_scaling(kind: str, values: dict[str, Any], window: int) -> c.RotarySca
     factor = window / original if factor is None else factor
     if kind == "longrope":
         return c.LongRopeScaling(_numbers(values, "short_factor"), _numbers(values, "long_factor"), original,
-                                 _number(values, "attention_factor", _long_attention(factor, original)))
+                                 _number(values, "attention_factor", long_attention(factor, original)))
     return c.YarnScaling(factor, original, _yarn_attention(factor, values), _number(values, "beta_fast", 32.0),
                          _number(values, "beta_slow", 1.0), bool(values.get("truncate", True)))
 
@@ -98,9 +98,22 @@ def _yarn_attention(factor: float, values: Mapping[str, Any]) -> float:
     return scale(1.0)
 
 
-def _long_attention(factor: float, original: int) -> float:
+def long_attention(factor: float, original: int) -> float:
     """Ding et al. 2024, as Phi-3 has it."""
     return 1.0 if factor <= 1 or original < 2 else math.sqrt(1 + math.log(factor) / math.log(original))
+
+
+def rotary_keys(rotary: c.Rotary, head_size: int, share: float = 1.0) -> dict[str, Any]:
+    """`rope_parameters`, and the same in the words of transformers 4, which does not know them; 5 reads either.
+
+    share: what the family takes for a `partial_rotary_factor` that is absent.
+    """
+    values = ({} if share == 1.0 else {"partial_rotary_factor": 1.0}) | write_rotary(rotary, head_size)
+    older = {key: values[key] for key in ("rope_theta", "partial_rotary_factor") if key in values}
+    if rotary.scaling is not None:
+        kind = {"type": rotary.scaling.type, "rope_type": rotary.scaling.type}
+        older["rope_scaling"] = kind | {key: value for key, value in values.items() if key not in (*older, "rope_type")}
+    return {"rope_parameters": values, **older}
 
 
 def write_rotary(rotary: c.Rotary, head_size: int) -> dict[str, Any]:

@@ -97,6 +97,16 @@ def test_places_of_spans(objective: str) -> None:
         assert back == window.tolist() and next(spans, None) is None
 
 
+def test_an_imported_model_has_its_tokens_around_a_text() -> None:
+    """As BART, whose mask is the last token: it has no sentinels."""
+    special = replace(model().special, prefix=(2,), suffix=(3,), mask=model().vocabulary - 1)
+    config = replace(model(), special=special)
+    one = next(noised_windows(encoded(), config, None, TrainingOptions(objective="infill", context=40)))
+    assert (one.source[0], one.source[-1]) == (2, 3) and config.vocabulary - 1 in one.source
+    with pytest.raises(UsageError, match=r"has no 64 sentinels behind the mask token, .* use --objective infill"):
+        next(noised_windows(encoded(), config, None, TrainingOptions(objective="spans")))
+
+
 def test_a_model_without_a_mask_is_refused() -> None:
     with pytest.raises(UsageError, match="no mask token, so nothing can be taken out of a text"):
         DENOISE.epoch(Encoded(Ragged([[]]), Ragged([[70, 71]])), model(mask=None), None, TrainingOptions())

@@ -87,12 +87,16 @@ def noised_windows(encoded: Encoded, config: c.ModelConfig, generator: np.random
                    options: TrainingOptions) -> Iterator[Noised]:
     """Windows of texts with what the objective takes out; without a generator the same each time.
 
-    Raises UsageError for a model without a mask token.
+    Raises UsageError for a model without a mask token, or without sentinels.
     """
     draws, special = generator or np.random.default_rng(0), config.special
     if special.mask is None:
         raise UsageError("this model has no mask token, so nothing can be taken out of a text for it to restore")
     first = special.mask + 1  # sentinels follow the mask in the vocabulary
+    if options.objective == "spans" and first + SENTINELS > config.vocabulary:
+        raise UsageError(f"this model's vocabulary of {config.vocabulary:,} has no {SENTINELS} sentinels behind the mask "
+                         f"token, {special.mask:,}, so it cannot tell spans apart; use --objective infill")
+    around = np.array(special.prefix, np.int32), np.array(special.ending, np.int32)
     for window, _ in cut(encoded.targets, _size(config, options), generator):
         spans = draw_spans(len(window), _share(options), draws)
         if options.objective == "spans":
@@ -100,7 +104,7 @@ def noised_windows(encoded: Encoded, config: c.ModelConfig, generator: np.random
             found = target_places(spans)
         else:
             source, target, found = _replaced(window, spans, [special.mask] * len(spans)), window, spans
-        yield Noised(np.append(source, np.array(special.ending, np.int32)), target, found)
+        yield Noised(np.concatenate((around[0], source, around[1])), target, found)
 
 
 def _share(options: TrainingOptions) -> float:

@@ -108,12 +108,12 @@ public:
     if (copies < 1 || copies > kMostTokens) throw std::invalid_argument(std::to_string(copies) + " copies");
     locked([&] { session_.spread(copies); });
   }
-  void feed(const Ids& ids, const Ids& counts, const std::vector<std::string>& wanted) {
+  void feed(const Ids& ids, const Ids& counts, bool whole, const std::vector<std::string>& wanted) {
     const auto tokens = list(ids), lengths = list(counts);
     check(tokens, lengths);
     locked([&] {
       watch(wanted);
-      session_.feed(tokens, lengths);
+      session_.feed(tokens, lengths, whole);
     });
   }
   void gather(const Ids& rows) {

@@ -153,11 +153,15 @@ void Session::gather(const std::vector<std::int32_t>& rows) {
 }
 
 void Session::drop(int count) {
+  for (const Row& row : rows_)
+    if (count < 0 || count > row.length)
+      throw std::out_of_range("cannot forget " + std::to_string(count) + " of " + std::to_string(row.length) + " tokens");
   for (Row& row : rows_) {
-    if (count < 0 || count > row.length) throw std::out_of_range("cannot forget that many tokens");
     row.length -= count;
-    for (int block = static_cast<int>(row.visible.size()) - 1, left = count; block >= 0 && left > 0; block--)
-      for (; row.visible[block] && left > 0; left--) row.visible[block] &= ~std::bit_floor(row.visible[block]);
+    const std::int32_t* positions = row.source->own->positions();
+    for (std::size_t block = 0; block < row.visible.size(); block++)
+      for (int i = 0; i < kBlock; i++)
+        if (row.visible[block] >> i & 1 && positions[block * kBlock + i] >= row.length) row.visible[block] &= ~(1u << i);
     if (row.source.use_count() > 1) continue; // other rows may see what this one wrote
     int used = 0;
     for (std::size_t block = 0; block < row.visible.size(); block++)
@@ -182,7 +186,7 @@ void Session::free_unseen() {
   }
 }
 
-void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts) {
+void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts, bool whole) {
   if (static_cast<int>(counts.size()) != rows()) throw std::invalid_argument("a count for each row is needed");
   feed_ = Feed{};
   feed_.count = static_cast<int>(ids.size());
@@ -192,14 +196,15 @@ void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::
   for (int i = 0; i < rows(); i++) {
     Row& row = rows_[i];
     Cache& cache = *row.source->own;
+    const int length = row.length + counts[i];
     for (int t = 0; t < counts[i]; t++) {
       const int slot = cache.add(row.length);
       row.visible.resize(cache.blocks());
       row.visible[slot / kBlock] |= static_cast<std::uint16_t>(1u << slot % kBlock);
       feed_.positions.push_back(row.length++);
+      feed_.lengths.push_back(whole ? length : row.length);
       feed_.slots.push_back(slot);
     }
-    feed_.lengths.insert(feed_.lengths.end(), counts[i], row.length);
   }
   int first = 0;
   for (int i = 0; i < rows(); i++) {

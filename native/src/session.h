@@ -65,8 +65,9 @@ public:
   void join(int sources, const Memory* memory);
   // Every row of a source becomes `copies` rows.
   void spread(int copies);
-  // Decoder: the next `counts` tokens of each row, of some none. Leaves their hidden states in "x".
-  void feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts);
+  // Decoder: the next `counts` tokens of each row, of some none. Leaves their hidden states in "x". whole: they are read as one text, as long
+  // for the first as for the last of them (dynamic rotary scaling goes by that); else as if they came one by one.
+  void feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts, bool whole);
   void gather(const std::vector<std::int32_t>& rows);
   void drop(int count);
   int rows() const { return static_cast<int>(rows_.size()); }

@@ -5,11 +5,9 @@ constexpr int kLanes = kBlock / W; // vectors of a block
 constexpr int kChains = 4;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-const I32 kLane = [] {
-  I32 numbers;
-  for (int i = 0; i < W; i++) numbers[i] = i;
-  return numbers;
-}();
+// 0, 1, ... A constant to the compiler: what is computed when the module is loaded runs on machines without these instructions.
+template <int... i> constexpr I32 counted(std::integer_sequence<int, i...>) { return I32{i...}; }
+constexpr I32 kLane = counted(std::make_integer_sequence<int, W>{});
 
 // Where row m may look among the keys of a block's vector: lanes all ones or zero.
 inline I32 may_look(const Attention& a, int m, int block, int lane) {

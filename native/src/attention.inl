@@ -55,7 +55,7 @@ struct Wide {
     std::memcpy(&v, p, sizeof v);
     return v;
   }
-  static Number store(float x) { return x; }
+  static void store(const float* x, int n, Number* out) { std::copy(x, x + n, out); }
 };
 struct Narrow {
   using Number = std::uint16_t;
@@ -69,7 +69,19 @@ struct Narrow {
     std::memcpy(&halves, p, sizeof halves);
     return from_bits(__builtin_convertvector(halves, I32) << 16);
   }
-  static Number store(float x) { return upper_half(to_bfloat16(x)); }
+  static void store(const float* x, int n, Number* out) {
+#if defined(__AVX512BF16__)
+    over(
+        n,
+        [&](int i) {
+          const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_loadu_ps(x + i));
+          std::memcpy(out + i, &narrow, sizeof narrow);
+        },
+        [&](int i) { out[i] = upper_half(to_bfloat16(x[i])); });
+#else
+    for (int i = 0; i < n; i++) out[i] = upper_half(to_bfloat16(x[i]));
+#endif
+  }
 };
 
 inline void fetch(const std::byte* p, std::size_t bytes) {
@@ -179,8 +191,13 @@ template <class K>
 void keep(const float* keys, const float* values, int size, int place, std::byte* all_keys, std::byte* all_values) {
   auto* key = reinterpret_cast<typename K::Number*>(all_keys) + place;
   auto* value = reinterpret_cast<typename K::Number*>(all_values) + place * padded(size, kBlock);
-  for (int e = 0; e < size; e++) key[e * kBlock] = K::store(keys[e]);
-  for (int e = 0; e < size; e++) value[e] = K::store(values[e]);
+  K::store(values, size, value);
+  for (int first = 0; first < size; first += kBlock) {
+    typename K::Number some[kBlock];
+    const int count = std::min(kBlock, size - first);
+    K::store(keys + first, count, some);
+    for (int e = 0; e < count; e++) key[(first + e) * kBlock] = some[e];
+  }
 }
 
 void remember(bool narrow, const float* keys, const float* values, int size, int place, std::byte* all_keys,

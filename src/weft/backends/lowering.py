@@ -123,6 +123,9 @@ class _Stack(_Writer):
         scale = config.width**0.5 if config.embedding.scale == "sqrt_width" else 1.0
         table = "source_embedding.weight" if self.name == "encoder" else "target_embedding.weight"
         self.write("embed", e, weights=[self.stored(table)], scale=scale)
+        if e != "x" and config.embedding.projection == "before":
+            self.linear(e, "x", "embedding_projection")
+            e, size = "x", config.width
         if config.embedding.types:
             self.write("add_rows", e, weights=["type_embedding.weight"], offset=0, by_type=1)
         position = stack.position
@@ -197,6 +200,10 @@ class _Stack(_Writer):
             if normed:
                 self.norm("x", "x", f"{name}_norm", norm, width)
             return
+        if self.stack.placement == "pre_normed":
+            self.norm("x", "x", f"{name}_norm", norm, width)
+            sublayer("x", "x", True)
+            return
         read = self._normed(f"{name}_norm", "y") if normed else "x"
         if self.stack.placement == "pre":
             sublayer(read, "x", True)
@@ -267,7 +274,7 @@ def _head(config: c.ModelConfig) -> list[Line]:
         x = "head.transformed"
         writer.linear("x", x, "head.transform", activation=head.transform.activation)
         if head.transform.norm is not None:
-            writer.norm(x, x, "head.transform_norm", head.transform.norm, config.width)
+            writer.norm(x, x, "head.transform_norm", head.transform.norm, config.head_width)
     cap = None
     if isinstance(head, c.LanguageModelHead):
         cap = head.soft_cap

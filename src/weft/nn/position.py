@@ -28,33 +28,43 @@ def rotary_angles(config: c.Rotary, head_size: int, positions: Tensor, lengths: 
                   ) -> tuple[Tensor, Tensor]:
     """cos and sin, float32 [T, R / 2] for positions [T], [B, T, R / 2] for [B, T] (Su et al. 2021, equation 15).
 
-    lengths: [B] of the texts, for dynamic scaling; by default the last position tells.
+    lengths: [B] of the texts, for scaling that goes by them; by default the last position tells.
     """
     dimension = config.dimension or head_size
-    if isinstance(config.scaling, c.DynamicScaling):
+    if config.by_length:
         lengths = positions.amax(-1).view(-1, 1) + 1 if lengths is None else lengths[:, None]
-        frequency = _dynamic_frequencies(config, config.scaling, dimension, lengths)
+        frequency = _frequencies_by_length(config, dimension, lengths)
         positions = positions.expand(len(frequency), -1) if frequency.shape[0] > 1 else positions
         angle = positions.float()[..., None] * (frequency[:, None] if positions.dim() == 2 else frequency)
     else:
         angle = positions.float()[..., None] * rotary_frequencies(config, dimension).to(positions.device)
-    factor = config.scaling.attention_factor if isinstance(config.scaling, c.YarnScaling) else 1.0
+    factor = config.scaling.attention_factor if isinstance(config.scaling, (c.YarnScaling, c.LongRopeScaling)) else 1.0
     return angle.cos() * factor, angle.sin() * factor
 
 
 def rotary_frequencies(config: c.Rotary, dimension: int) -> Tensor:
-    """float32 [dimension / 2]: radians a position of each pair of channels, scaled."""
-    frequency = config.base ** (-torch.arange(0, dimension, 2, dtype=torch.float32) / dimension)
-    scaling = config.scaling
+    """float32 [dimension / 2]: radians a position of each pair of channels, scaled.
+
+    Rounded as in transformers: at position 10,000 a last bit of a frequency is a thousandth of a radian.
+    """
+    powers, scaling = _powers(config.base, dimension), config.scaling
+    frequency = 1.0 / powers
     if isinstance(scaling, c.LinearScaling):
         return frequency / scaling.factor
     if isinstance(scaling, c.Llama3Scaling):
         low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
-        turns = scaling.original * frequency / (2 * math.pi)  # in the original window
-        return torch.lerp(frequency / scaling.factor, frequency, ((turns - low) / (high - low)).clamp(0.0, 1.0))
+        turns = scaling.original / (2 * math.pi / frequency)  # in the original window
+        kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+        return (1 - kept) * frequency / scaling.factor + kept * frequency
     if isinstance(scaling, c.YarnScaling):
-        return torch.lerp(frequency, frequency / scaling.factor, _yarn_ramp(config.base, dimension, scaling))
+        kept = 1 - _yarn_ramp(config.base, dimension, scaling)
+        return 1.0 / (scaling.factor * powers) * (1 - kept) + frequency * kept
     return frequency
+
+
+def _powers(base: float | Tensor, dimension: int) -> Tensor:
+    """float32 [..., dimension / 2]: what a pair of channels turns as slowly by; base: one, or [..., 1] of texts."""
+    return base ** (torch.arange(0, dimension, 2, dtype=torch.float32) / dimension)
 
 
 def _yarn_ramp(base: float, dimension: int, scaling: c.YarnScaling) -> Tensor:
@@ -70,11 +80,15 @@ def _yarn_ramp(base: float, dimension: int, scaling: c.YarnScaling) -> Tensor:
     return ((torch.arange(dimension // 2, dtype=torch.float32) - low) / (high - low)).clamp(0.0, 1.0)
 
 
-def _dynamic_frequencies(config: c.Rotary, scaling: c.DynamicScaling, dimension: int, lengths: Tensor) -> Tensor:
+def _frequencies_by_length(config: c.Rotary, dimension: int, lengths: Tensor) -> Tensor:
     """float32 [B, dimension / 2] for lengths [B, 1] of the texts."""
-    ratio = lengths.clamp(min=scaling.original) / scaling.original
-    base = config.base * (scaling.factor * ratio - (scaling.factor - 1)) ** (dimension / (dimension - 2))
-    return base ** (-torch.arange(0, dimension, 2, dtype=torch.float32) / dimension)
+    scaling = config.scaling
+    if isinstance(scaling, c.LongRopeScaling):
+        factors = torch.where(lengths > scaling.original, torch.tensor(scaling.long), torch.tensor(scaling.short))
+        return 1.0 / (factors * _powers(config.base, dimension))
+    assert isinstance(scaling, c.DynamicScaling)
+    ratio = scaling.factor * lengths.clamp(min=scaling.original) / scaling.original - (scaling.factor - 1)
+    return 1.0 / _powers(config.base * ratio ** (dimension / (dimension - 2)), dimension)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -38,11 +38,11 @@ class TransformerStack(nn.Module):
         self.config, self.stack, self.name, self.length = config, stack, name, length
         self.causal = name == "decoder"
         if isinstance(stack.position, c.Learned):
-            self.position = Table(length + stack.position.offset, config.embedding_size)
+            self.position = Table(length + stack.position.offset, config.position_size)
         if isinstance(stack.position, c.RelativeBias):
             self.relative_bias = Table(stack.position.buckets, stack.attention.heads)
         if stack.embedding_norm:
-            self.embedding_norm = build_norm(stack.norm, config.embedding_size)
+            self.embedding_norm = build_norm(stack.norm, config.position_size)
         self.blocks = nn.ModuleList(Block(config, stack, f"{name}.blocks.{layer}", cross, layer > 0 or stack.first_norm)
                                     for layer in range(stack.layers))
         if stack.final_norm:
@@ -103,7 +103,7 @@ class TransformerStack(nn.Module):
         table = self._sinusoids
         if table is None or len(table) < needed or table.dtype != like.dtype or table.device != like.device:
             length = max(needed, self.length)
-            table = pos.sinusoidal(self.stack.position, self.config.embedding_size, length).to(like)  # type: ignore[arg-type]
+            table = pos.sinusoidal(self.stack.position, self.config.position_size, length).to(like)  # type: ignore[arg-type]
             self._sinusoids = table
         return table
 

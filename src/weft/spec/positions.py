@@ -21,8 +21,8 @@ def sinusoidal(config: c.Sinusoidal, width: int, length: int) -> np.ndarray:
 
 def rotary_frequencies(config: c.Rotary, dimension: int) -> np.ndarray:
     """float32 [dimension / 2]: radians a position of each pair of channels, scaled. Not for dynamic scaling."""
-    exponent = -np.arange(0, dimension, 2, dtype=np.float32) / np.float32(dimension)
-    frequency = np.float32(config.base) ** exponent
+    exponent = np.arange(0, dimension, 2, dtype=np.float32) / np.float32(dimension)
+    frequency = np.float32(1.0) / np.float32(config.base) ** exponent  # as transformers rounds it, but for a last bit
     scaling = config.scaling
     if isinstance(scaling, c.LinearScaling):
         return frequency / np.float32(scaling.factor)

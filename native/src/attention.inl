@@ -5,11 +5,13 @@ constexpr int kLanes = kBlock / W; // vectors of a block
 constexpr int kChains = 4;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-const I32 kLane = [] {
+// 0, 1, ... No constant of vectors: code of this instruction set would run when the module is loaded, on machines without it too.
+inline I32 lanes() {
+  constexpr std::int32_t kNumbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   I32 numbers;
-  for (int i = 0; i < W; i++) numbers[i] = i;
+  std::memcpy(&numbers, kNumbers, sizeof numbers);
   return numbers;
-}();
+}
 
 // Where row m may look among the keys of a block's vector: lanes all ones or zero.
 inline I32 may_look(const Attention& a, int m, int block, int lane) {
@@ -22,7 +24,7 @@ inline I32 may_look(const Attention& a, int m, int block, int lane) {
     allowed &= keys > position - a.window;
     if (!a.causal) allowed &= keys < position + a.window;
   }
-  if (a.visible) allowed &= ((a.visible[m][block] - I32{}) >> (kLane + lane * W) & 1) != 0;
+  if (a.visible) allowed &= ((a.visible[m][block] - I32{}) >> (lanes() + lane * W) & 1) != 0;
   return allowed;
 }
 

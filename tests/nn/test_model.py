@@ -15,7 +15,6 @@ from weft.spec import config as c
 from weft.spec.parameters import count, parameters
 from weft.spec.trace import Trace
 
-
 VARIANTS = {name: config for name, config in (TRANSFORMERS | RECURRENT).items()
             if config.decoder is not None and isinstance(config.head, c.LanguageModelHead)
             and name != "dynamic"}  # whose cached keys keep the angles of shorter texts

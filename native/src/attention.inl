@@ -5,13 +5,9 @@ constexpr int kLanes = kBlock / W; // vectors of a block
 constexpr int kChains = 4;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-// 0, 1, ... No constant of vectors: code of this instruction set would run when the module is loaded, on machines without it too.
-inline I32 lanes() {
-  constexpr std::int32_t kNumbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  I32 numbers;
-  std::memcpy(&numbers, kNumbers, sizeof numbers);
-  return numbers;
-}
+// 0, 1, ... A constant to the compiler: what is computed when the module is loaded runs on machines without these instructions.
+template <int... i> constexpr I32 counted(std::integer_sequence<int, i...>) { return I32{i...}; }
+constexpr I32 kLane = counted(std::make_integer_sequence<int, W>{});
 
 // Where row m may look among the keys of a block's vector: lanes all ones or zero.
 inline I32 may_look(const Attention& a, int m, int block, int lane) {
@@ -24,7 +20,7 @@ inline I32 may_look(const Attention& a, int m, int block, int lane) {
     allowed &= keys > position - a.window;
     if (!a.causal) allowed &= keys < position + a.window;
   }
-  if (a.visible) allowed &= ((a.visible[m][block] - I32{}) >> (lanes() + lane * W) & 1) != 0;
+  if (a.visible) allowed &= ((a.visible[m][block] - I32{}) >> (kLane + lane * W) & 1) != 0;
   return allowed;
 }
 
@@ -59,7 +55,7 @@ struct Wide {
     std::memcpy(&v, p, sizeof v);
     return v;
   }
-  static Number store(float x) { return x; }
+  static void store(const float* x, int n, Number* out) { std::copy(x, x + n, out); }
 };
 struct Narrow {
   using Number = std::uint16_t;
@@ -73,7 +69,19 @@ struct Narrow {
     std::memcpy(&halves, p, sizeof halves);
     return from_bits(__builtin_convertvector(halves, I32) << 16);
   }
-  static Number store(float x) { return upper_half(to_bfloat16(x)); }
+  static void store(const float* x, int n, Number* out) {
+#if defined(__AVX512BF16__)
+    over(
+        n,
+        [&](int i) {
+          const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_loadu_ps(x + i));
+          std::memcpy(out + i, &narrow, sizeof narrow);
+        },
+        [&](int i) { out[i] = upper_half(to_bfloat16(x[i])); });
+#else
+    for (int i = 0; i < n; i++) out[i] = upper_half(to_bfloat16(x[i]));
+#endif
+  }
 };
 
 inline void fetch(const std::byte* p, std::size_t bytes) {
@@ -183,8 +191,13 @@ template <class K>
 void keep(const float* keys, const float* values, int size, int place, std::byte* all_keys, std::byte* all_values) {
   auto* key = reinterpret_cast<typename K::Number*>(all_keys) + place;
   auto* value = reinterpret_cast<typename K::Number*>(all_values) + place * padded(size, kBlock);
-  for (int e = 0; e < size; e++) key[e * kBlock] = K::store(keys[e]);
-  for (int e = 0; e < size; e++) value[e] = K::store(values[e]);
+  K::store(values, size, value);
+  for (int first = 0; first < size; first += kBlock) {
+    typename K::Number some[kBlock];
+    const int count = std::min(kBlock, size - first);
+    K::store(keys + first, count, some);
+    for (int e = 0; e < count; e++) key[(first + e) * kBlock] = some[e];
+  }
 }
 
 void remember(bool narrow, const float* keys, const float* values, int size, int place, std::byte* all_keys,

@@ -27,7 +27,7 @@ using PlainLine = std::tuple<std::string, std::vector<std::string>, std::vector<
                              std::map<std::string, Value>>;
 using PlainProgram = std::pair<std::string, std::vector<PlainLine>>;
 
-constexpr int kMostTokens = 1 << 20; // of one call
+constexpr int kMostTokens = (1 << 20) - 1; // of one call
 constexpr int kMostThreads = 256;
 
 template <class T> nb::ndarray<nb::numpy, T> array(std::vector<T>&& values, std::vector<std::size_t> shape) {
@@ -93,10 +93,17 @@ public:
     return memory;
   }
   void start(int sources, const Memory* memory) {
-    if (!model_->has("decoder")) throw std::invalid_argument("the model has no decoder");
-    if (sources < 0 || sources > kMostTokens) throw std::invalid_argument(std::to_string(sources) + " sources");
-    if (model_->has("memory") != (memory != nullptr)) throw std::invalid_argument("a memory is for encoder-decoders, and needed there");
+    check(sources, memory);
     locked([&] { session_.start(sources, memory); });
+  }
+  void join(int sources, const Memory* memory) {
+    check(sources, memory);
+    locked([&] { session_.join(sources, memory); });
+  }
+  void choose(const Ids& tokens) {
+    hidden_buffer();
+    const auto chosen = list(tokens);
+    locked([&] { session_.choose(chosen); });
   }
   void spread(int copies) {
     if (copies < 1 || copies > kMostTokens) throw std::invalid_argument(std::to_string(copies) + " copies");
@@ -143,22 +150,38 @@ public:
     const std::size_t rows = values.size() / width;
     return array(std::move(values), {rows, width});
   }
-  std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>> best(int k, const Ids& banned) {
+  std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>> best(int k, std::vector<std::vector<std::int32_t>> banned) {
     output();
-    auto bans = list(banned);
-    std::sort(bans.begin(), bans.end());
+    if (banned.empty()) banned.emplace_back();
+    for (auto& ids : banned) {
+      std::sort(ids.begin(), ids.end());
+      if (!ids.empty() && ids.front() < 0) throw std::out_of_range("token id " + std::to_string(ids.front()));
+    }
     std::vector<std::int64_t> ids;
     std::vector<float> log_probs;
     const int most = model_->output.matrix->outputs;
     if (k < 1 || k > most) throw std::invalid_argument(std::to_string(k) + " of " + std::to_string(most) + " tokens");
-    if (!bans.empty() && bans.front() < 0) throw std::out_of_range("token id " + std::to_string(bans.front()));
     locked([&] {
       session_.head();
       ids.resize(static_cast<std::size_t>(session_.count()) * k);
       log_probs.resize(ids.size());
-      session_.best(k, bans, ids.data(), log_probs.data());
+      session_.best(k, banned, ids.data(), log_probs.data());
     });
     const std::size_t rows = ids.size() / k;
+    return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
+            array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
+  }
+  std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>>
+  select(const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& logits, int k) {
+    const std::size_t rows = logits.shape(0);
+    if (rows > kMostTokens || logits.shape(1) > 1 << 24) throw std::invalid_argument("too many logits");
+    if (k < 1 || k > static_cast<int>(logits.shape(1))) throw std::invalid_argument(std::to_string(k) + " tokens of a row");
+    check_affordable(rows * k * 12, "the likeliest tokens of so many rows");
+    std::vector<std::int64_t> ids(rows * k);
+    std::vector<float> log_probs(ids.size());
+    locked([&] {
+      session_.select(logits.data(), static_cast<int>(rows), static_cast<int>(logits.shape(1)), k, ids.data(), log_probs.data());
+    });
     return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
             array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
   }
@@ -209,6 +232,11 @@ private:
     session_.seen.clear();
     session_.wanted = wanted;
   }
+  void check(int sources, const Memory* memory) const {
+    if (!model_->has("decoder")) throw std::invalid_argument("the model has no decoder");
+    if (sources < 0 || sources > kMostTokens) throw std::invalid_argument(std::to_string(sources) + " sources");
+    if (model_->has("memory") != (memory != nullptr)) throw std::invalid_argument("a memory is for encoder-decoders, and needed there");
+  }
   static void check(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts) {
     std::int64_t total = 0;
     for (const auto count : counts) {
@@ -252,6 +280,8 @@ NB_MODULE(_native, m) {
       .def("encode", &Guarded::encode, as_it_is("ids"), as_it_is("counts"), as_it_is("types"), nb::arg("wanted"))
       .def("remember", &Guarded::remember)
       .def("start", &Guarded::start, nb::arg("sources"), nb::arg("memory").none())
+      .def("join", &Guarded::join, nb::arg("sources"), nb::arg("memory").none())
+      .def("choose", &Guarded::choose, as_it_is("tokens"))
       .def("spread", &Guarded::spread, nb::arg("copies"))
       .def("feed", &Guarded::feed, as_it_is("ids"), as_it_is("counts"), nb::arg("whole"), nb::arg("wanted"))
       .def("gather", &Guarded::gather, as_it_is("rows"))
@@ -259,7 +289,8 @@ NB_MODULE(_native, m) {
       .def("hidden", &Guarded::hidden)
       .def("put", &Guarded::put, as_it_is("rows"))
       .def("logits", &Guarded::logits)
-      .def("best", &Guarded::best, nb::arg("k"), as_it_is("banned"))
+      .def("best", &Guarded::best, nb::arg("k"), nb::arg("banned"))
+      .def("select", &Guarded::select, as_it_is("logits"), nb::arg("k"))
       .def("slots", &Guarded::slots)
       .def("seen", &Guarded::seen);
 }

@@ -16,10 +16,11 @@ import numpy as np
 from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_flushed, write_together
 from weft.card import imported_card
 from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError, WeftError
-from weft.families.family import Family, families, find_family
+from weft.families.family import Family, families, find_family, settle
 from weft.families.foreign import PROBLEMS, ForeignConfig
 from weft.families.generation import KEYS, read_generation, write_generation
 from weft.families.rules import Rule, Same
+from weft.pooling import pooling_files, read_pooling
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.parameters import Parameter, parameters
@@ -64,10 +65,14 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     if Path(out).exists() and Path(out).samefile(folder):
         raise UsageError(f"{out} is the checkpoint itself, whose config.json would be lost; choose another folder")
     name, family, config = read_config(folder, ignore_keys)
+    stored = read_tensors(folder)
+    config = settle(family, config, stored, lambda name, other: stored[name].equals(stored[other]))
     tokenizer = read_tokenizer(folder)
     roles = special_roles(folder, tokenizer)
     config, tokenizer = _with_tokenizer(folder, config, tokenizer)
-    tensors, dropped = read_weights(folder, family, config)
+    if isinstance(config.head, c.EmbeddingHead):
+        config = replace(config, head=read_pooling(folder, config.head))
+    tensors, dropped = read_weights(folder, family, config, stored)
     generation, passed_over = read_defaults(folder, config)
     dropped += passed_over
     task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
@@ -198,29 +203,34 @@ def read_defaults(folder: Path, config: c.ModelConfig) -> tuple[dict[str, Any], 
     return {"beams": 1} | found, [(key, f"{path.name} has {reason}") for key, reason in dropped]
 
 
-def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[dict[str, Stored], list[tuple[str, str]]]:
+def read_weights(folder: Path, family: Family, config: c.ModelConfig, stored: Mapping[str, Stored]
+                 ) -> tuple[dict[str, Stored], list[tuple[str, str]]]:
     """Our tensors, and (name, reason) of foreign ones that are dropped. Raises BundleError that lists every fault."""
-    foreign = _normalised(folder, read_tensors(folder), family, config)
+    foreign = _normalised(folder, stored, family, config)
     table = parameters(config)
     found: dict[str, Stored] = {}
     faults: list[str] = []
     used: set[str] = set()
     copies: list[tuple[str, str]] = []
+    origin: dict[str, str] = {}
+    """The foreign tensor that one of ours was read from."""
     for rule in family.rules(config):
         if all(name in table and table[name].tie for name in rule.ours):
-            copies += [(name, table[ours].tie or "") for ours, name in zip(rule.ours, rule.theirs, strict=True)
-                       if name in foreign and name not in used]
+            copies += [(name, origin[table[ours].tie or ""]) for ours, name in zip(rule.ours, rule.theirs, strict=True)
+                       if name in foreign and name not in used and table[ours].tie in origin]
             used.update(name for name in rule.theirs if name in foreign)
             continue
         rule = rule.found_in(foreign)
         missing = [name for name in rule.theirs if name not in foreign]
-        used.update(name for name in rule.theirs if name in foreign)
+        used.update(name for name in (*rule.theirs, *rule.copies) if name in foreign)
+        copies += [(name, rule.theirs[0]) for name in rule.copies]
         faults += [f"{name} is missing" for name in missing]
         if not missing:
+            origin |= dict.fromkeys(rule.ours, rule.theirs[0])
             found |= _apply(rule, [foreign[name] for name in rule.theirs], table, faults)
-    faults += [f"{name} differs from {ours}, which config.json says it is tied to (tie_word_embeddings)"
-               for name, ours in copies if ours in found and not np.array_equal(foreign[name].bits, found[ours].bits)]
-    dropped = [(name, f"tied to {ours}") for name, ours in copies]
+    faults += [f"{name} differs from {other}, which config.json says it is tied to (tie_word_embeddings)"
+               for name, other in copies if not foreign[name].equals(foreign[other])]
+    dropped = [(name, f"tied to {other}") for name, other in copies]
     for name, tensor in foreign.items():
         reason = next((why for pattern, why in family.DROPPED if fnmatchcase(name, pattern)), "")
         if name not in used and reason:
@@ -309,7 +319,7 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Stored]:
     return found
 
 
-def _normalised(folder: Path, tensors: dict[str, Stored], family: Family, config: c.ModelConfig) -> dict[str, Stored]:
+def _normalised(folder: Path, tensors: Mapping[str, Stored], family: Family, config: c.ModelConfig) -> dict[str, Stored]:
     """Names as the family's rules have them: old names of norms, and the base model's tensors without their prefix."""
     renamed: dict[str, Stored] = {}
     for name, tensor in tensors.items():
@@ -351,11 +361,12 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
                             segments=bundle.config.embedding.types > 1)
     if bundle.chat_template is not None:
         texts[CHAT_TEMPLATE] = bundle.chat_template
-    texts["config.json"] = json.dumps(values, indent=2)
+    texts |= {"config.json": json.dumps(values, indent=2), **pooling_files(bundle.config)}
     if bundle.config.decoder is not None and isinstance(bundle.config.head, c.LanguageModelHead):
         texts["generation_config.json"] = json.dumps(write_generation(bundle.generation, bundle.config), indent=2)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for file in texts:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
         write_together(folder, {
             "model.safetensors": lambda path: write_file(path, tensors, {"format": "pt"}),
             **{file: partial(write_flushed, content=text.encode()) for file, text in texts.items()}})
@@ -399,6 +410,9 @@ def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
         again = _read_model(family, ForeignConfig(values), config.head.type)
     except ConfigError as error:
         raise UsageError(f"the format of {format} cannot say all of this model: {error}") from error
+    again = settle(family, again, {name for rule in _written(family, again) for name in rule.theirs}, lambda *_: False)
+    if isinstance(config.head, c.EmbeddingHead):  # other files tell (weft.pooling)
+        again = replace(again, head=config.head)
     again = replace(again, tokenizer=config.tokenizer, special=special)
     if again != config:
         lost = differences(again.to_dict(), config.to_dict())
@@ -416,14 +430,19 @@ def differences(theirs: Any, ours: Any, path: str = "") -> list[str]:
 
 def write_weights(family: Family, bundle: Bundle) -> dict[str, Stored]:
     """Foreign tensors of a bundle; tied ones once, as transformers saves them."""
-    ours, table = bundle.tensors(), parameters(bundle.config)
+    ours = bundle.tensors()
     base = family.PREFIX if isinstance(bundle.config.head, c.EmbeddingHead) else ""  # a model without a head has no prefix
     found: dict[str, Stored] = {}
-    for rule in family.rules(bundle.config):
-        if not all(table[name].tie for name in rule.ours):
-            kinds = {ours[name].kind for name in rule.ours}
-            kind = kinds.pop() if len(kinds) == 1 else "F32"
-            arrays = [ours[name].bits if ours[name].kind == kind else ours[name].wide() for name in rule.ours]
-            made = rule.operation.write(arrays)
-            found |= {name.removeprefix(base): Stored(array, kind) for name, array in zip(rule.theirs, made, strict=True)}
+    for rule in _written(family, bundle.config):
+        kinds = {ours[name].kind for name in rule.ours}
+        kind = kinds.pop() if len(kinds) == 1 else "F32"
+        arrays = [ours[name].bits if ours[name].kind == kind else ours[name].wide() for name in rule.ours]
+        made = rule.operation.write(arrays)
+        found |= {name.removeprefix(base): Stored(array, kind) for name, array in zip(rule.theirs, made, strict=True)}
     return found
+
+
+def _written(family: Family, config: c.ModelConfig) -> list[Rule]:
+    """The rules of tensors that a checkpoint holds: not those that are tied to another."""
+    table = parameters(config)
+    return [rule for rule in family.rules(config) if not all(table[name].tie for name in rule.ours)]

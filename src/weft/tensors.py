@@ -45,6 +45,12 @@ class Stored:
     def shape(self) -> tuple[int, ...]:
         return self.bits.shape
 
+    def equals(self, other: Stored) -> bool:
+        """Whether both hold the same numbers, in whatever kinds."""
+        if self.kind == other.kind:
+            return np.array_equal(self.bits, other.bits)
+        return self.is_weight and other.is_weight and np.array_equal(self.wide(), other.wide())
+
     def has_nan(self) -> bool:
         """Whether a number of it is none: its exponent full, its fraction not empty. Little memory is taken."""
         wide = self.kind == "F32"

@@ -123,6 +123,9 @@ class _Stack(_Writer):
         scale = config.width**0.5 if config.embedding.scale == "sqrt_width" else 1.0
         table = "source_embedding.weight" if self.name == "encoder" else "target_embedding.weight"
         self.write("embed", e, weights=[self.stored(table)], scale=scale)
+        if e != "x" and config.embedding.projection == "before":
+            self.linear(e, "x", "embedding_projection")
+            e, size = "x", config.width
         if config.embedding.types:
             self.write("add_rows", e, weights=["type_embedding.weight"], offset=0, by_type=1)
         position = stack.position
@@ -146,14 +149,19 @@ class _Stack(_Writer):
 
     def _turns(self, name: str, rotary: c.Rotary) -> None:
         dimension, scaling = rotary.dimension or self.size, rotary.scaling
-        if not isinstance(scaling, c.LinearScaling | c.DynamicScaling | c.Llama3Scaling | c.YarnScaling | None):
+        if isinstance(scaling, c.LongRopeScaling) and self.config.kind == "encoder-decoder":
+            raise _unknown("longrope scaling in an encoder-decoder")
+        if not isinstance(scaling, c.RotaryScaling | None):
             raise _unknown(f"{scaling.type} scaling of rotary positions")
-        dynamic = isinstance(scaling, c.DynamicScaling)
-        weights = [] if dynamic else [self.constant(f"{name}_frequencies", positions.rotary_frequencies(rotary, dimension))]
+        powers, weights = positions.rotary_powers(rotary.base, dimension), []
+        if not isinstance(scaling, c.DynamicScaling):
+            weights.append(self.constant(f"{name}_frequencies", positions.rotary_frequencies(rotary, powers)))
+        if isinstance(scaling, c.LongRopeScaling):
+            weights.append(self.constant(f"{name}_long", positions.rotary_frequencies(rotary, powers, long=True)))
         self.write("angles", f"{self.name}.{name}", weights=weights, dimension=dimension, base=rotary.base,
-                   factor=scaling.attention_factor if isinstance(scaling, c.YarnScaling) else 1.0,
+                   factor=positions.attention_factor(rotary),
                    stretch=scaling.factor if isinstance(scaling, c.DynamicScaling) else 1.0,
-                   original=scaling.original if isinstance(scaling, c.DynamicScaling) else 1)
+                   original=scaling.original if isinstance(scaling, c.DynamicScaling | c.LongRopeScaling) else 1)
 
     def _bias(self, weights: Mapping[str, np.ndarray]) -> tuple[dict[str, Setting], list[str]]:
         """What positions add to scores of self-attention: settings and constants of `attend`."""
@@ -196,6 +204,10 @@ class _Stack(_Writer):
             sublayer("x", "x", True)
             if normed:
                 self.norm("x", "x", f"{name}_norm", norm, width)
+            return
+        if self.stack.placement == "pre_normed":
+            self.norm("x", "x", f"{name}_norm", norm, width)
+            sublayer("x", "x", True)
             return
         read = self._normed(f"{name}_norm", "y") if normed else "x"
         if self.stack.placement == "pre":
@@ -267,7 +279,7 @@ def _head(config: c.ModelConfig) -> list[Line]:
         x = "head.transformed"
         writer.linear("x", x, "head.transform", activation=head.transform.activation)
         if head.transform.norm is not None:
-            writer.norm(x, x, "head.transform_norm", head.transform.norm, config.width)
+            writer.norm(x, x, "head.transform_norm", head.transform.norm, config.head_width)
     cap = None
     if isinstance(head, c.LanguageModelHead):
         cap = head.soft_cap

@@ -40,6 +40,7 @@ ENCODER_DECODERS: dict[str, c.ModelConfig] = {
     "learned": change(position=c.Learned(), embedding_norm=True),
     "rotary": change(position=c.Rotary()),
     "relative_bias": change(position=c.RelativeBias(8, 16)),
+    "normed_residuals": change(placement="pre_normed"),
     "relative_bias_short": change(position=c.RelativeBias(5, 4)),
     "alibi": change(position=c.ALiBi()),
     "no_position": change(position=c.NoPosition()),
@@ -57,6 +58,10 @@ ENCODER_DECODERS: dict[str, c.ModelConfig] = {
     "tied_with_bias": replace(PAPER, head=c.LanguageModelHead(bias=True)),
     "shared_inputs": replace(PAPER, embedding=c.Embedding("inputs"), head=c.LanguageModelHead(soft_cap=5.0)),
     "small_embedding": replace(PAPER, embedding=c.Embedding("none", size=10)),
+    "embedding_projected_first": replace(PAPER, embedding=c.Embedding("none", size=20, projection="before")),
+    "narrow_head": replace(PAPER, embedding=c.Embedding("none"), head=c.LanguageModelHead(
+        transform=c.Transform("relu", c.RMSNorm(), size=7))),
+    "labels_of_pairs": replace(PAPER, embedding=c.Embedding("inputs"), head=c.ClassificationHead(("a", "b"), "last")),
     "learned_offset": change(position=c.Learned(2), first_norm=False, placement="pre"),
     "sinusoidal_offset": change(position=c.Sinusoidal(layout="halves", inclusive=True, offset=2)),
     "transformed_head": replace(PAPER, head=c.LanguageModelHead(True, scale=0.5, transform=c.Transform(
@@ -84,6 +89,7 @@ DECODERS: dict[str, c.ModelConfig] = {
     "llama3": turn(c.Llama3Scaling(8.0, 1.0, 4.0, 16), attention=replace(ATTENTION, output_bias=False)),
     "yarn": turn(c.YarnScaling(4.0, 8, 1.2)),
     "yarn_whole": turn(c.YarnScaling(4.0, 8, 1.2, 4.0, 0.5, truncate=False), attention=c.Attention(2, 2, 12)),
+    "longrope": turn(c.LongRopeScaling((1.0, 1.5), (2.0, 6.0), 12, 1.3)),
     "head_of_one": attend(DECODER, head_size=1),
     "head_of_33": attend(DECODER, head_size=33, key_value_heads=2),
     "odd_width": replace(change(DECODER, attention=c.Attention(1), feed_forward=c.FeedForward(9, "silu", gated=True),

@@ -172,7 +172,7 @@ class Beam:
     def choose(self, step: int, scores: np.ndarray | Best) -> Candidates:
         """What the live hypotheses could go on with."""
         if not isinstance(scores, Best):
-            scores = self.batch.chain.best(scores, self.standing(), self.batch.banned(step), self.kept)
+            scores = self.batch.best(scores, self.standing(), self.kept)
         self.note(scores)
         return best_candidates(self.beams, scores, self.candidates)
 

@@ -99,4 +99,4 @@ def test_the_shortest_arrangement_is_found() -> None:
 
 
 def test_banks_take_turns() -> None:
-    assert _by_turns([0, 0, 0, 2, 1, 2]) == [3, 4, 0, 5, 1, 2]
+    assert _by_turns(np.array([[0, 0, 0, 2, 1, 2], [1, 1, 1, 0, -1, -1]])).tolist() == [[3, 4, 0, 5, 1, 2], [0, 3, 1, 2, 4, 5]]

@@ -38,8 +38,8 @@ class Chain:
         return self.ruled(log_softmax(logits), rows, banned) if self.raw else log_softmax(self.ruled(logits, rows, banned))
 
     def ruled(self, logits: np.ndarray, rows: Rows, banned: Sequence[int] = ()) -> np.ndarray:
-        """Logits after bans and rules, float32 [R, V]."""
-        logits = logits.astype(np.float32, copy=True)
+        """Logits after bans and rules, float32 [R, V]; bans are written into those given."""
+        logits = logits.astype(np.float32, copy=False)
         logits[:, list(banned)] = -np.inf
         return self._through(self.rules, logits, rows)
 

@@ -54,7 +54,7 @@ class Runner(Protocol):
              ) -> np.ndarray | Best:
         """Feed one token id per row, int64 [rows].
 
-        Returns logits float32 [rows, vocabulary], or with `best=k` the k likeliest as a `Best`
+        Returns logits float32 [rows, vocabulary], which the caller may write to, or with `best=k` the k likeliest as a `Best`
         (then `banned` ids are excluded before the softmax).
 
         Where a source has one row, T tokens of each can be fed at once, int64 [rows, T]; the answer has rows * T rows.

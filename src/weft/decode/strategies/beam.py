@@ -13,7 +13,6 @@ from itertools import takewhile
 
 import numpy as np
 
-from weft.decode.best import best_of
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request, Rows
 from weft.decode.strategies.single import length_penalty
@@ -185,12 +184,10 @@ class Beam:
         requests = [request for request in self.live for _ in range(self.width)]
         return Rows(requests, self.beams.tokens.reshape(len(requests), -1), self.batch.ends)
 
-    def note(self, scores: np.ndarray | Best) -> None:
-        """Add to the notes what this step tells of every live hypothesis, whatever it goes on with. scores: log-probabilities
-        [rows, V], or the best of them."""
+    def note(self, best: Best) -> None:
+        """Add to the notes what this step tells of every live hypothesis, whatever it goes on with."""
         shape, notes, count = self.beams.scores.shape, dict(self.beams.notes), self.options.logprobs
         if count:
-            best = scores if isinstance(scores, Best) else best_of(scores, count)
             for name, part in (("top_tokens", best.tokens), ("top_log_probs", best.log_probs)):
                 new = part[:, :count].reshape(*shape, 1, -1)
                 notes[name] = np.concatenate((notes[name], new), 2) if name in notes else new
@@ -200,15 +197,27 @@ class Beam:
         self.beams = Beams(self.beams.scores, self.beams.tokens, self.beams.log_probs, notes)
 
     def reasons(self, candidates: Candidates, beams: Beams, live: Sequence[Request]) -> np.ndarray:
-        """[Q, C]: why each continuation of `beams` is over; "" if it goes on."""
+        """[Q, C]: why each continuation of `beams` is over; "" if it goes on, or comes after W that do."""
         at_limit = np.array([beams.length + 1 >= request.limit for request in live])
         reasons = np.where(at_limit[:, None], "limit", np.full(candidates.tokens.shape, "", dtype="<U5"))
+        reasons = np.where(np.isin(candidates.tokens, list(self.batch.ends)), "end", reasons)
         if self.batch.stops is not None:
-            for row, column in np.argwhere(np.isfinite(candidates.scores)).tolist():
-                before = beams.tokens[row, candidates.parents[row, column]].tolist()
-                tokens = [*before, int(candidates.tokens[row, column])]
-                reasons[row, column] = self.batch.reason(live[row], tokens) or ""
-        return np.where(np.isin(candidates.tokens, list(self.batch.ends)), "end", reasons)
+            for row, request in enumerate(live):
+                self._look_for_stops(request, beams.tokens[row], candidates.parents[row], candidates.tokens[row],
+                                     int(np.isfinite(candidates.scores[row]).sum()), reasons[row])
+        return reasons
+
+    def _look_for_stops(self, request: Request, before: np.ndarray, parents: np.ndarray, tokens: np.ndarray, count: int,
+                        reasons: np.ndarray) -> None:
+        """Write "stop" to the reasons [C] of a list, of which the first `count` are continuations. Each is a text to be read,
+        so none after W that go on."""
+        going_on = 0
+        for column in range(count):
+            if reasons[column] != "end":
+                reasons[column] = self.batch.reason(request, [*before[parents[column]].tolist(), int(tokens[column])]) or ""
+            going_on += reasons[column] == ""
+            if going_on == self.width:
+                return
 
     def _collect(self, candidates: Candidates, reasons: np.ndarray) -> None:
         """Finish the candidates that ended among the first W; keep each list's best W."""

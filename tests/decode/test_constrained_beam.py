@@ -10,7 +10,8 @@ import pytest
 from tests.decode.fake import FakeRunner
 from tests.decode.test_strategies import BANNED, every_hypothesis
 from weft.decode import generate_batch
-from weft.decode.strategies.constrained_beam import EXACT, Words, _by_turns
+from weft.decode.strategies.constrained_beam import _by_turns
+from weft.decode.strategies.words import EXACT, Words
 from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 

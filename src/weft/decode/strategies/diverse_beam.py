@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from weft.decode.strategies.beam import Beam, Beams, Candidates, next_beams
+from weft.decode.strategies.beam import Beam
+from weft.decode.strategies.beams import Beams, Candidates, next_beams
 from weft.decode.strategies.strategy import Batch
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best

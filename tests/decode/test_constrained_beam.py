@@ -60,6 +60,15 @@ def test_a_request_does_not_depend_on_its_neighbours() -> None:
         assert generate_batch(runner, [source], options) == [together[index]]
 
 
+def test_raw_scores_are_the_same_where_no_rule_takes_any() -> None:
+    runner, settings = FakeRunner(9), {"beams": 4, "n_best": 4, "forced_words": ((5, 6), (7,)), "max_new_tokens": 9}
+    renormalised, raw = (generate_batch(runner, SOURCES, GenerationOptions(beam_scores=scores, **settings))
+                         for scores in ("renormalised", "raw"))
+    for own, others in zip(renormalised, raw, strict=True):
+        assert [one.tokens for one in own] == [one.tokens for one in others]
+        assert [one.score for one in own] == pytest.approx([one.score for one in others], abs=1e-5)
+
+
 def test_words_that_do_not_fit() -> None:
     runner, words = FakeRunner(9), ((4, 5), (5, 6), (8,))
     options = GenerationOptions(beams=3, forced_words=words, max_new_tokens=3)

@@ -125,13 +125,15 @@ public:
   }
   nb::ndarray<nb::numpy, float> hidden() {
     std::vector<float> rows;
-    const std::size_t width = model_->widths()[model_->hidden];
+    const std::size_t width = model_->widths()[hidden_buffer()];
     locked([&] { rows = session_.hidden(); });
     const std::size_t count = rows.size() / width;
     return array(std::move(rows), {count, width});
   }
   void put(const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& rows) {
-    if (static_cast<int>(rows.shape(1)) != model_->widths()[model_->hidden]) throw std::invalid_argument("rows of another width");
+    if (rows.shape(1) != static_cast<std::size_t>(model_->widths()[hidden_buffer()]))
+      throw std::invalid_argument("rows of width " + std::to_string(rows.shape(1)));
+    if (rows.shape(0) > static_cast<std::size_t>(kMostTokens)) throw std::invalid_argument(std::to_string(rows.shape(0)) + " rows");
     locked([&] { session_.put(rows.data(), static_cast<int>(rows.shape(0))); });
   }
   nb::ndarray<nb::numpy, float> logits() {
@@ -140,6 +142,7 @@ public:
     const std::size_t width = model_->output.matrix->outputs;
     locked([&] {
       session_.head();
+      check_affordable(session_.count() * width * sizeof(float), "the logits of so many tokens");
       values.resize(session_.count() * width);
       session_.logits(values.data());
     });
@@ -181,15 +184,24 @@ public:
             array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
   }
   nb::dict seen() {
+    std::map<std::string, std::vector<float>> seen;
+    locked([&] { seen = session_.seen; });
     nb::dict found;
-    for (auto& [name, values] : session_.seen) {
+    for (auto& [name, values] : seen) {
       const std::size_t n = values.size();
-      found[name.c_str()] = array(std::vector<float>(values), {n});
+      found[name.c_str()] = array(std::move(values), {n});
     }
     return found;
   }
   // Of each row, the slots that it sees, in the order of their positions.
   std::vector<std::vector<std::int32_t>> slots() {
+    std::vector<std::vector<std::int32_t>> found;
+    locked([&] { found = slots_of_rows(); });
+    return found;
+  }
+
+private:
+  std::vector<std::vector<std::int32_t>> slots_of_rows() const {
     std::vector<std::vector<std::int32_t>> found;
     for (const Row& row : session_.all()) {
       auto& own = found.emplace_back();
@@ -201,8 +213,6 @@ public:
     }
     return found;
   }
-
-private:
   template <class F> void locked(F f) {
     nb::gil_scoped_release release;
     std::lock_guard own(lock_);
@@ -211,6 +221,10 @@ private:
   }
   void output() const {
     if (!model_->output.matrix) throw std::invalid_argument("the model has no output layer");
+  }
+  int hidden_buffer() const {
+    if (model_->hidden < 0) throw std::invalid_argument("the model has no hidden states");
+    return model_->hidden;
   }
   void watch(const std::vector<std::string>& wanted) {
     session_.seen.clear();
@@ -250,6 +264,7 @@ std::vector<std::pair<std::string, std::string>> describe(const Model& model) {
 
 NB_MODULE(_native, m) {
   using namespace weft;
+  nb::set_leak_warnings(false); // a model that lives until Python ends is no leak
   nb::class_<Model>(m, "Model")
       .def("describe", &describe)
       .def_prop_ro("isa", [](const Model& model) { return std::string(model.kernels().name); })
@@ -257,22 +272,23 @@ NB_MODULE(_native, m) {
       .def_prop_ro("bytes", &Model::bytes);
   m.def("load", &load, nb::arg("programs"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
   nb::class_<Memory>(m, "Memory").def("__len__", [](const Memory& memory) { return memory.sources.size(); });
+  const auto as_it_is = [](const char* name) { return nb::arg(name).noconvert(); }; // ids of another type would be cut off
   nb::class_<Guarded>(m, "Session")
       .def(nb::init<std::shared_ptr<Model>>())
-      .def("encode", &Guarded::encode)
+      .def("encode", &Guarded::encode, as_it_is("ids"), as_it_is("counts"), as_it_is("types"), nb::arg("wanted"))
       .def("remember", &Guarded::remember)
       .def("start", &Guarded::start, nb::arg("sources"), nb::arg("memory").none())
       .def("join", &Guarded::join, nb::arg("sources"), nb::arg("memory").none())
-      .def("choose", &Guarded::choose)
-      .def("spread", &Guarded::spread)
-      .def("feed", &Guarded::feed)
-      .def("gather", &Guarded::gather)
-      .def("drop", &Guarded::drop)
+      .def("choose", &Guarded::choose, as_it_is("tokens"))
+      .def("spread", &Guarded::spread, nb::arg("copies"))
+      .def("feed", &Guarded::feed, as_it_is("ids"), as_it_is("counts"), nb::arg("whole"), nb::arg("wanted"))
+      .def("gather", &Guarded::gather, as_it_is("rows"))
+      .def("drop", &Guarded::drop, nb::arg("count"))
       .def("hidden", &Guarded::hidden)
-      .def("put", &Guarded::put)
+      .def("put", &Guarded::put, as_it_is("rows"))
       .def("logits", &Guarded::logits)
-      .def("best", &Guarded::best)
-      .def("select", &Guarded::select)
+      .def("best", &Guarded::best, nb::arg("k"), nb::arg("banned"))
+      .def("select", &Guarded::select, as_it_is("logits"), nb::arg("k"))
       .def("slots", &Guarded::slots)
       .def("seen", &Guarded::seen);
 }

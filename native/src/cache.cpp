@@ -46,8 +46,8 @@ int Cache::add(int position) {
     return slot;
   }
   if (count_ == static_cast<int>(blocks_.size()) * kBlock) {
+    positions_.resize((blocks_.size() + 1) * kBlock, -1);
     blocks_.push_back(pool_->take());
-    positions_.resize(positions_.size() + kBlock, -1);
   }
   positions_[count_] = position;
   return count_++;

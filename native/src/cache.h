@@ -16,6 +16,8 @@ struct CacheShape {
   int layers = 0, heads = 0, size = 0; // key/value heads, and their size
   bool narrow = false;                 // bfloat16
 
+  bool operator==(const CacheShape&) const = default;
+
   std::size_t number() const { return narrow ? 2 : 4; }
   std::size_t keys() const { return padded(size, kBlock) * kBlock * number(); } // bytes of a head's block
   std::size_t values() const { return keys(); }
@@ -51,6 +53,7 @@ public:
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
 
+  const CacheShape& shape() const { return shape_; }
   bool narrow() const { return shape_.narrow; }
   int count() const { return count_; }
   int blocks() const { return (count_ + kBlock - 1) / kBlock; }

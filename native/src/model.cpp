@@ -9,6 +9,8 @@ namespace weft {
 namespace {
 
 constexpr std::int64_t kMost = std::int64_t{1} << 31; // numbers of a tensor's side
+constexpr int kWidest = 1 << 20;                      // buffer
+constexpr int kMostInt8 = 1 << 16;                    // inputs whose products of 8 bits 32 bits can add up
 
 float from_half(std::uint16_t h) {
   const std::uint32_t sign = (h & 0x8000u) << 16, exponent = h >> 10 & 31, fraction = h & 1023u;
@@ -55,6 +57,7 @@ Model::Model(const std::vector<std::pair<std::string, std::vector<Line>>>& progr
              Precision precision, int threads)
     : kernels_(choose_kernels()), pool_(std::make_unique<Pool>(threads)), precision_(precision), weights_(&weights) {
   for (const auto& [name, lines] : programs) {
+    begin(name);
     auto& program = programs_[name];
     for (const auto& line : lines) {
       try {
@@ -69,6 +72,31 @@ Model::Model(const std::vector<std::pair<std::string, std::vector<Line>>>& progr
     if (!used_.count(name)) unused += (unused.empty() ? "" : ", ") + name;
   if (!unused.empty()) throw std::invalid_argument("no operation uses " + unused);
   weights_ = nullptr;
+  check();
+}
+
+// Programs come in the order in which they hand over hidden states.
+void Model::begin(const std::string& program) {
+  const bool reads = program == "memory" || program == "head"; // what an encoder or a decoder has left
+  if (!reads && program != "encoder" && program != "decoder") throw std::invalid_argument("program " + program + " is not known");
+  if (has(program)) throw std::invalid_argument("program " + program + " comes twice");
+  if (program == "memory" ? !has("encoder") || has("decoder") : reads && hidden < 0)
+    throw std::invalid_argument("program " + program + " stands before what it reads");
+  building_ = program;
+  written_.clear();
+  if (reads && hidden >= 0) written_.insert(hidden);
+}
+
+// What lines cannot see by themselves.
+void Model::check() const {
+  if ((has("encoder") || has("decoder")) && hidden < 0) throw std::invalid_argument("no program leaves hidden states");
+  if (has("encoder") && has("decoder") != has("memory"))
+    throw std::invalid_argument("an encoder and a decoder need a memory between them");
+}
+
+void Model::hides(int buffer) {
+  if (hidden >= 0 && hidden != buffer) throw std::invalid_argument("hidden states in two buffers");
+  hidden = buffer;
 }
 
 const Program& Model::program(const std::string& name) const {
@@ -77,20 +105,28 @@ const Program& Model::program(const std::string& name) const {
   return found->second;
 }
 
-int Model::buffer(const std::string& name, int width) {
-  if (width < 1 || width >= 1 << 24) throw std::invalid_argument("buffer " + name + " of width " + std::to_string(width));
-  const auto [found, fresh] = buffers_.try_emplace(name, static_cast<int>(widths_.size()));
-  if (fresh) widths_.push_back(width);
-  else if (widths_[found->second] != width)
-    throw std::invalid_argument("buffer " + name + " has width " + std::to_string(widths_[found->second]) + ", not " +
-                                std::to_string(width));
+int Model::reads(const std::string& name) const {
+  const auto found = buffers_.find(name);
+  if (found == buffers_.end() || !written_.count(found->second))
+    throw std::invalid_argument("nothing has written buffer " + name);
   return found->second;
 }
 
-int Model::width_of(const std::string& name) const {
-  const auto found = buffers_.find(name);
-  if (found == buffers_.end()) throw std::invalid_argument("nothing has written buffer " + name);
-  return widths_[found->second];
+int Model::reads(const std::string& name, int width) const { return check_width(reads(name), name, width); }
+
+int Model::writes(const std::string& name, int width) {
+  if (width < 1 || width > kWidest) throw std::invalid_argument("buffer " + name + " of width " + std::to_string(width));
+  const auto [found, fresh] = buffers_.try_emplace(name, static_cast<int>(widths_.size()));
+  if (fresh) widths_.push_back(width);
+  written_.insert(found->second);
+  return check_width(found->second, name, width);
+}
+
+int Model::check_width(int number, const std::string& name, int width) const {
+  if (widths_[number] != width)
+    throw std::invalid_argument("buffer " + name + " has width " + std::to_string(widths_[number]) + ", not " +
+                                std::to_string(width));
+  return number;
 }
 
 const Tensor& Model::tensor(const std::string& name) const {
@@ -132,6 +168,8 @@ const Matrix& Model::matrix(const std::vector<std::string>& weights, const std::
   }
   if (rows < 1 || rows >= 1 << 24 || parts[0]->columns() < 1 || parts[0]->columns() >= 1 << 24)
     throw std::invalid_argument("weight " + weights[0] + " has an impossible shape");
+  if (precision_ == Precision::int8 && parts[0]->columns() > kMostInt8)
+    throw std::invalid_argument("weight " + weights[0] + " has more than " + std::to_string(kMostInt8) + " inputs, too many for int8");
   auto fresh = std::make_unique<Owned>();
   fresh->matrix.precision = precision_;
   fresh->matrix.outputs = static_cast<int>(rows);

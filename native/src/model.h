@@ -3,8 +3,10 @@
 
 #pragma once
 
+#include <limits>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -50,6 +52,11 @@ struct Operation {
 
 using Program = std::vector<std::unique_ptr<Operation>>;
 
+// What the tables of a program have rows for: ids, kinds and positions of tokens below these.
+struct Reach {
+  int ids = std::numeric_limits<int>::max(), types = ids, positions = ids;
+};
+
 // The last step of a program that ends in logits.
 struct Output {
   const Matrix* matrix = nullptr;
@@ -74,9 +81,16 @@ public:
   const Program& program(const std::string& name) const;
   bool has(const std::string& name) const { return programs_.count(name) > 0; }
   const std::map<std::string, Program>& programs() const { return programs_; }
-  int buffer(const std::string& name, int width); // the number of a buffer; made if it is new. Throws for another width.
   const std::vector<int>& widths() const { return widths_; }
-  int width_of(const std::string& name) const;
+
+  // While it is built: the program that a line belongs to, and numbers of the buffers that a line reads (something of the program
+  // has written them) and writes (made if they are new). Throw std::invalid_argument, for another width too.
+  const std::string& building() const { return building_; }
+  int reads(const std::string& name) const;
+  int reads(const std::string& name, int width) const;
+  int writes(const std::string& name, int width);
+  void hides(int buffer); // it holds the hidden states
+  Reach& reach() { return building_ == "encoder" ? encoder_reach : decoder_reach; }
 
   const Matrix& matrix(const std::vector<std::string>& weights, const std::vector<std::string>& biases);
   const float* dense(const std::string& weight, std::int64_t size);
@@ -89,11 +103,15 @@ public:
   std::size_t widest_operand() const { return widest_operand_; }
 
   CacheShape encoder, own, cross; // of an encoder's layer, of what a decoder has read, and of its sources
+  Reach encoder_reach, decoder_reach;
   int hidden = -1;                // buffer of hidden states
   Output output;
   std::mutex& lock() const { return lock_; }
 
 private:
+  void begin(const std::string& program);
+  void check() const;
+  int check_width(int number, const std::string& name, int width) const;
   void pack(Owned& owned, const std::vector<const Tensor*>& parts);
 
   const Kernels& kernels_;
@@ -104,6 +122,8 @@ private:
   std::map<std::string, std::unique_ptr<Owned>> matrices_;
   std::map<std::string, Floats> dense_;
   std::map<std::string, int> buffers_;
+  std::set<int> written_; // by the program that is built
+  std::string building_;
   std::vector<int> widths_;
   std::map<std::string, Program> programs_;
   std::size_t widest_operand_ = 0;

@@ -57,11 +57,19 @@ private:
   std::map<std::string, bool> taken_;
 };
 
-void expect(const Line& line, std::size_t buffers, std::size_t least, std::size_t most) {
+void expect(const Line& line, std::size_t buffers, std::size_t least, std::size_t most, bool biases = false) {
   if (line.buffers.size() != buffers)
     throw std::invalid_argument(std::to_string(line.buffers.size()) + " buffers instead of " + std::to_string(buffers));
   if (line.weights.size() < least || line.weights.size() > most)
     throw std::invalid_argument(std::to_string(line.weights.size()) + " weights");
+  if (!biases && !line.biases.empty()) throw std::invalid_argument("it takes no biases");
+}
+
+// The place of a word among those that may stand there.
+std::size_t choice(const std::string& word, const std::vector<std::string>& words) {
+  const auto found = std::find(words.begin(), words.end(), word);
+  if (found == words.end()) throw std::invalid_argument(word + " is not known");
+  return found - words.begin();
 }
 
 Activation activation_of(const std::string& name) {
@@ -80,9 +88,6 @@ struct Embed : Operation {
   int out;
   float factor;
   void run(Session& s) const override {
-    for (const int id : s.tokens().ids)
-      if (id < 0 || id >= table->outputs)
-        throw std::out_of_range("token id " + std::to_string(id) + "; ids run from 0 to " + std::to_string(table->outputs - 1));
     s.each(table->inputs, [&](int row) {
       s.kernels().unpack(*table, s.tokens().ids[row], factor, s.buffer(out) + row * s.stride(out));
     });
@@ -94,8 +99,9 @@ std::unique_ptr<Operation> embed(Model& model, const Line& line, Settings& setti
   expect(line, 1, 1, 1);
   auto op = std::make_unique<Embed>();
   op->table = &model.matrix(line.weights, {});
-  op->out = model.buffer(line.buffers[0], op->table->inputs);
+  op->out = model.writes(line.buffers[0], op->table->inputs);
   op->factor = settings.number("scale");
+  model.reach().ids = std::min(model.reach().ids, op->table->outputs);
   return op;
 }
 
@@ -106,9 +112,6 @@ struct AddRows : Operation {
   bool by_type;
   void run(Session& s) const override {
     const auto& which = by_type ? s.tokens().types : s.tokens().positions;
-    for (const int place : which)
-      if (place < 0 || place + offset >= rows)
-        throw std::out_of_range((by_type ? "type " : "position ") + std::to_string(place) + " of " + std::to_string(rows - offset));
     for (int row = 0; row < s.count(); row++)
       s.kernels().add(table + static_cast<std::ptrdiff_t>(which[row] + offset) * width, width, s.buffer(out) + row * s.stride(out));
   }
@@ -119,13 +122,16 @@ std::unique_ptr<Operation> add_rows(Model& model, const Line& line, Settings& se
   expect(line, 1, 1, 1);
   auto op = std::make_unique<AddRows>();
   const Tensor& tensor = model.tensor(line.weights[0]);
-  op->width = model.width_of(line.buffers[0]);
-  op->out = model.buffer(line.buffers[0], op->width);
+  op->out = model.reads(line.buffers[0]);
+  op->width = model.widths()[op->out];
   if (tensor.shape.size() != 2 || tensor.columns() != op->width) throw std::invalid_argument("a table of another width");
   op->table = model.dense(line.weights[0], -1);
   op->rows = static_cast<int>(tensor.rows());
   op->offset = static_cast<int>(settings.integer("offset", 0, 1 << 20));
   op->by_type = settings.integer("by_type", 0, 1);
+  if (op->by_type && model.building() != "encoder") throw std::invalid_argument("only an encoder's tokens are of types");
+  int& most = op->by_type ? model.reach().types : model.reach().positions;
+  most = std::min(most, op->rows - op->offset);
   return op;
 }
 
@@ -153,9 +159,9 @@ struct Norm : Operation {
 std::unique_ptr<Operation> norm(Model& model, const Line& line, Settings& settings) {
   expect(line, 2, 1, 2);
   auto op = std::make_unique<Norm>();
-  const int width = model.width_of(line.buffers[0]);
-  op->in = model.buffer(line.buffers[0], width);
-  op->out = model.buffer(line.buffers[1], width);
+  op->in = model.reads(line.buffers[0]);
+  const int width = model.widths()[op->in];
+  op->out = model.writes(line.buffers[1], width);
   op->start = static_cast<int>(settings.integer("start", 0, width));
   op->groups = static_cast<int>(settings.integer("groups", 1, width));
   op->width = static_cast<int>(settings.integer("size", 1, width));
@@ -164,7 +170,7 @@ std::unique_ptr<Operation> norm(Model& model, const Line& line, Settings& settin
   op->bias = line.weights.size() > 1 ? model.dense(line.weights[1], op->width) : nullptr;
   op->epsilon = settings.number("epsilon");
   op->offset = settings.number("offset");
-  op->rms = settings.word("norm") == "rms";
+  op->rms = choice(settings.word("norm"), {"layer", "rms"}) == 1;
   return op;
 }
 
@@ -178,14 +184,15 @@ struct Linear : Operation {
 };
 
 std::unique_ptr<Operation> linear(Model& model, const Line& line, Settings& settings) {
-  expect(line, 2, 1, 8);
+  expect(line, 2, 1, 8, true);
   auto op = std::make_unique<Linear>();
   op->matrix = &model.matrix(line.weights, line.biases);
-  op->in = model.buffer(line.buffers[0], op->matrix->inputs);
-  op->out = model.buffer(line.buffers[1], op->matrix->outputs);
-  if (op->in == op->out) throw std::invalid_argument("it cannot write what it reads");
+  op->in = model.reads(line.buffers[0], op->matrix->inputs);
   op->activation = activation_of(settings.word("activation"));
   op->residual = settings.integer("residual", 0, 1);
+  if (op->residual) model.reads(line.buffers[1]);
+  op->out = model.writes(line.buffers[1], op->matrix->outputs);
+  if (op->in == op->out) throw std::invalid_argument("it cannot write what it reads");
   return op;
 }
 
@@ -205,11 +212,11 @@ struct Gate : Operation {
 std::unique_ptr<Operation> gate(Model& model, const Line& line, Settings& settings) {
   expect(line, 2, 0, 0);
   auto op = std::make_unique<Gate>();
-  const int twice = model.width_of(line.buffers[0]);
+  op->in = model.reads(line.buffers[0]);
+  const int twice = model.widths()[op->in];
   if (twice % 2) throw std::invalid_argument("an odd width");
   op->width = twice / 2;
-  op->in = model.buffer(line.buffers[0], twice);
-  op->out = model.buffer(line.buffers[1], op->width);
+  op->out = model.writes(line.buffers[1], op->width);
   op->activation = activation_of(settings.word("activation"));
   return op;
 }
@@ -230,9 +237,9 @@ struct Scale : Operation {
 std::unique_ptr<Operation> scale(Model& model, const Line& line, Settings& settings) {
   expect(line, 2, 0, 0);
   auto op = std::make_unique<Scale>();
-  op->width = model.width_of(line.buffers[0]);
-  op->in = model.buffer(line.buffers[0], op->width);
-  op->out = model.buffer(line.buffers[1], op->width);
+  op->in = model.reads(line.buffers[0]);
+  op->width = model.widths()[op->in];
+  op->out = model.writes(line.buffers[1], op->width);
   if (op->in == op->out) throw std::invalid_argument("it cannot write what it reads");
   op->factor = settings.number("factor");
   return op;
@@ -249,9 +256,9 @@ struct Add : Operation {
 std::unique_ptr<Operation> add(Model& model, const Line& line, Settings&) {
   expect(line, 2, 0, 0);
   auto op = std::make_unique<Add>();
-  op->width = model.width_of(line.buffers[0]);
-  op->in = model.buffer(line.buffers[0], op->width);
-  op->out = model.buffer(line.buffers[1], op->width);
+  op->in = model.reads(line.buffers[0]);
+  op->width = model.widths()[op->in];
+  op->out = model.reads(line.buffers[1], op->width);
   return op;
 }
 
@@ -285,7 +292,7 @@ std::unique_ptr<Operation> angles(Model& model, const Line& line, Settings& sett
   op->dimension = static_cast<int>(settings.integer("dimension", 2, 1 << 16));
   op->half = op->dimension / 2;
   op->frequencies = line.weights.empty() ? nullptr : model.dense(line.weights[0], op->half);
-  op->out = model.buffer(line.buffers[0], op->half * 2);
+  op->out = model.writes(line.buffers[0], op->half * 2);
   op->factor = settings.number("factor");
   op->base = settings.number("base");
   op->stretch = settings.number("stretch");
@@ -308,9 +315,10 @@ struct Rotate : Operation {
 std::unique_ptr<Operation> rotate(Model& model, const Line& line, Settings& settings) {
   expect(line, 2, 0, 0);
   auto op = std::make_unique<Rotate>();
-  const int width = model.width_of(line.buffers[1]), turned = model.width_of(line.buffers[0]);
-  op->angles = model.buffer(line.buffers[0], turned);
-  op->x = model.buffer(line.buffers[1], width);
+  op->angles = model.reads(line.buffers[0]);
+  op->x = model.reads(line.buffers[1]);
+  const int width = model.widths()[op->x], turned = model.widths()[op->angles];
+  if (op->angles == op->x) throw std::invalid_argument("it cannot write what it reads");
   op->half = turned / 2;
   op->start = static_cast<int>(settings.integer("start", 0, width));
   op->heads = static_cast<int>(settings.integer("heads", 1, width));
@@ -406,7 +414,9 @@ struct Attend : Operation {
   // Weights as [tokens, heads, longest], by slot.
   float* watch(Session& s, int longest) const {
     auto& kept = s.seen[name];
-    kept.assign(static_cast<std::size_t>(s.count()) * heads * longest, 0.0f);
+    const std::size_t size = static_cast<std::size_t>(s.count()) * heads * longest;
+    check_affordable(size * sizeof(float), "the attention weights of so many tokens");
+    kept.assign(size, 0.0f);
     return kept.data();
   }
 
@@ -415,12 +425,21 @@ struct Attend : Operation {
   }
 };
 
+// Makes room in a cache for a layer. Layers come in their order; filled: it must be there already.
+void extend(const Model& model, CacheShape& shape, int layer, int heads, int size, bool filled) {
+  if (shape.layers && (shape.heads != heads || shape.size != size)) throw std::invalid_argument("layers whose caches differ");
+  if (layer >= shape.layers + !filled) throw std::invalid_argument("layer " + std::to_string(layer) + " of a cache of " +
+                                                                   std::to_string(shape.layers));
+  shape = {std::max(shape.layers, layer + 1), heads, size, model.precision() != Precision::float32};
+}
+
 std::unique_ptr<Operation> attend(Model& model, const Line& line, Settings& settings) {
   expect(line, 2, 0, 1);
   auto op = std::make_unique<Attend>();
   op->name = settings.word("name");
-  const std::string over = settings.word("over"); // encoder, own or cross
-  op->cross = over == "cross";
+  const std::size_t over = choice(settings.word("over"), {"encoder", "own", "cross"});
+  if ((over == 0) != (model.building() == "encoder")) throw std::invalid_argument("an encoder attends over itself alone");
+  op->cross = over == 2;
   op->layer = static_cast<int>(settings.integer("layer", 0, 1 << 12));
   op->heads = static_cast<int>(settings.integer("heads", 1, 1 << 16));
   op->key_value_heads = static_cast<int>(settings.integer("key_value_heads", 1, op->heads));
@@ -428,30 +447,29 @@ std::unique_ptr<Operation> attend(Model& model, const Line& line, Settings& sett
   if (op->heads % op->key_value_heads) throw std::invalid_argument("heads must be a multiple of key_value_heads");
   const std::int64_t queries = std::int64_t{op->heads} * op->size, keys = std::int64_t{op->key_value_heads} * op->size;
   if (queries + 2 * keys >= 1 << 24) throw std::invalid_argument("too many heads");
-  op->in = model.buffer(line.buffers[0], static_cast<int>(op->cross ? queries : queries + 2 * keys));
-  op->out = model.buffer(line.buffers[1], static_cast<int>(queries));
+  op->in = model.reads(line.buffers[0], static_cast<int>(op->cross ? queries : queries + 2 * keys));
+  op->out = model.writes(line.buffers[1], static_cast<int>(queries));
+  if (op->in == op->out) throw std::invalid_argument("it cannot write what it reads");
   op->factor = settings.number("scale");
   op->soft_cap = settings.number("soft_cap");
   op->causal = settings.integer("causal", 0, 1);
   op->window = static_cast<int>(settings.integer("window", 0, 1 << 30));
-  const std::string bias = settings.word("bias"); // none, relative, alibi or alibi_rounded
+  const std::size_t bias = choice(settings.word("bias"), {"none", "relative", "alibi", "alibi_rounded"});
   op->slope_scale = settings.number("bias_scale");
-  if (bias == "relative") {
-    if (line.weights.empty()) throw std::invalid_argument("no bias");
+  if (line.weights.empty() != (bias == 0)) throw std::invalid_argument("a bias needs a weight, and no bias none");
+  if (bias == 1) {
     const Tensor& tensor = model.tensor(line.weights[0]);
-    if (tensor.rows() != op->heads || tensor.columns() % 2 == 0) throw std::invalid_argument("bias of another shape");
+    if (tensor.shape.size() != 2 || tensor.rows() != op->heads || tensor.columns() % 2 == 0 || tensor.columns() >= 1 << 24)
+      throw std::invalid_argument("bias of another shape");
     op->bias = model.dense(line.weights[0], -1);
     op->bias_reach = static_cast<int>(tensor.columns() / 2);
-  } else if (bias != "none") {
-    if (line.weights.empty()) throw std::invalid_argument("no slopes");
+  } else if (bias > 1) {
     op->slopes = model.dense(line.weights[0], op->heads);
-    op->rounded = bias == "alibi_rounded";
+    op->rounded = bias == 3;
   }
-  CacheShape& shape = over == "encoder" ? model.encoder : op->cross ? model.cross : model.own;
-  if (shape.layers && (shape.heads != op->key_value_heads || shape.size != op->size))
-    throw std::invalid_argument("layers whose caches differ");
-  if (over == "encoder") op->layer = 0; // its keys and values are of no use to the next layer
-  shape = {std::max(shape.layers, op->layer + 1), op->key_value_heads, op->size, model.precision() != Precision::float32};
+  if (over == 0) op->layer = 0; // its keys and values are of no use to the next layer
+  CacheShape& shape = over == 0 ? model.encoder : op->cross ? model.cross : model.own;
+  extend(model, shape, op->layer, op->key_value_heads, op->size, op->cross);
   return op;
 }
 
@@ -472,15 +490,14 @@ struct Remember : Operation {
 std::unique_ptr<Operation> remember(Model& model, const Line& line, Settings& settings) {
   expect(line, 1, 0, 0);
   auto op = std::make_unique<Remember>();
-  const int width = model.width_of(line.buffers[0]);
-  op->in = model.buffer(line.buffers[0], width);
+  op->in = model.reads(line.buffers[0]);
+  const int width = model.widths()[op->in];
   op->keys = width / 2;
   op->layer = static_cast<int>(settings.integer("layer", 0, 1 << 12));
   const int heads = static_cast<int>(settings.integer("heads", 1, 1 << 16));
   if (width % (2 * heads)) throw std::invalid_argument("keys and values of another width");
   op->size = op->keys / heads;
-  CacheShape& shape = model.cross;
-  shape = {std::max(shape.layers, op->layer + 1), heads, op->size, model.precision() != Precision::float32};
+  extend(model, model.cross, op->layer, heads, op->size, false);
   return op;
 }
 
@@ -503,16 +520,17 @@ struct Tap : Operation {
 std::unique_ptr<Operation> tap(Model& model, const Line& line, Settings& settings) {
   expect(line, 1, 0, 0);
   auto op = std::make_unique<Tap>();
-  op->width = model.width_of(line.buffers[0]);
-  op->x = model.buffer(line.buffers[0], op->width);
+  op->x = model.reads(line.buffers[0]);
+  op->width = model.widths()[op->x];
   op->name = settings.word("name");
   return op;
 }
 
 std::unique_ptr<Operation> output(Model& model, const Line& line, Settings& settings) {
-  expect(line, 1, 1, 1);
+  expect(line, 1, 1, 1, true);
+  if (model.output.matrix) throw std::invalid_argument("it comes twice");
   model.output.matrix = &model.matrix(line.weights, line.biases);
-  model.output.input = model.buffer(line.buffers[0], model.output.matrix->inputs);
+  model.output.input = model.reads(line.buffers[0], model.output.matrix->inputs);
   model.output.soft_cap = settings.number("soft_cap");
   return nullptr;
 }
@@ -520,15 +538,20 @@ std::unique_ptr<Operation> output(Model& model, const Line& line, Settings& sett
 // Names the buffer of hidden states.
 std::unique_ptr<Operation> hidden(Model& model, const Line& line, Settings&) {
   expect(line, 1, 0, 0);
-  model.hidden = model.buffer(line.buffers[0], model.width_of(line.buffers[0]));
+  model.hides(model.reads(line.buffers[0]));
   return nullptr;
 }
 
-using Builder = std::unique_ptr<Operation> (*)(Model&, const Line&, Settings&);
+struct Builder {
+  std::unique_ptr<Operation> (*make)(Model&, const Line&, Settings&);
+  std::set<std::string> programs; // that it may stand in; empty: all
+};
+const std::set<std::string> kReaders = {"encoder", "decoder"}; // of tokens
 const std::map<std::string, Builder> kBuilders = {
-    {"embed", embed}, {"add_rows", add_rows}, {"norm", norm},     {"linear", linear},     {"gate", gate},
-    {"scale", scale}, {"add", add},           {"angles", angles}, {"rotate", rotate},     {"attend", attend},
-    {"tap", tap},     {"output", output},     {"hidden", hidden}, {"remember", remember},
+    {"embed", {embed, kReaders}}, {"add_rows", {add_rows, kReaders}}, {"angles", {angles, kReaders}},
+    {"attend", {attend, kReaders}}, {"hidden", {hidden, kReaders}}, {"remember", {remember, {"memory"}}},
+    {"output", {output, {"head"}}}, {"norm", {norm, {}}}, {"linear", {linear, {}}}, {"gate", {gate, {}}},
+    {"scale", {scale, {}}}, {"add", {add, {}}}, {"rotate", {rotate, {}}}, {"tap", {tap, {}}},
 };
 
 } // namespace
@@ -536,8 +559,10 @@ const std::map<std::string, Builder> kBuilders = {
 std::unique_ptr<Operation> build(Model& model, const Line& line) {
   const auto found = kBuilders.find(line.kind);
   if (found == kBuilders.end()) throw std::invalid_argument("it is not known");
+  const auto& [make, programs] = found->second;
+  if (!programs.empty() && !programs.count(model.building())) throw std::invalid_argument("it cannot stand there");
   Settings settings(line);
-  auto operation = found->second(model, line, settings);
+  auto operation = make(model, line, settings);
   settings.done();
   return operation;
 }

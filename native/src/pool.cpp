@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -24,11 +25,15 @@ void pause() {
 
 } // namespace
 
-Pool::Pool(int threads) {
+Pool::Pool(int threads) : process_(getpid()) {
   for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
 }
 
 Pool::~Pool() {
+  if (getpid() != process_) {
+    for (auto& worker : workers_) worker.detach();
+    return;
+  }
   stop_ = true;
   job_.fetch_add(std::uint64_t{1} << 2 * kBits);
   job_.notify_all();

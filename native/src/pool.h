@@ -48,6 +48,7 @@ private:
   std::mutex failure_lock_;
   std::exception_ptr failure_;
   std::vector<std::thread> workers_;
+  const int process_; // that the workers belong to; a fork has none of them
 };
 
 } // namespace weft

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <stdexcept>
+#include <unistd.h>
 
 namespace weft {
 
@@ -14,6 +15,7 @@ namespace {
 constexpr int kChunk = 512;      // logits that are looked through together; a multiple of every panel
 constexpr int kChunkRows = 24;   // rows of them; a multiple of a product's rows
 constexpr std::size_t kSmall = 48 << 10;    // bytes of weights times rows that one thread reads as fast as two
+constexpr std::size_t kMostRows = 1 << 20;
 constexpr std::size_t kOperands = 384 << 10; // bytes of activations that stay in a core's cache
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
@@ -46,12 +48,26 @@ void merge(const Best* lists, int count, float normaliser, int k, std::int64_t* 
   }
 }
 
+void check_rows(std::size_t rows) {
+  if (rows > kMostRows) throw std::length_error(std::to_string(rows) + " rows; at most " + std::to_string(kMostRows));
+}
+
 } // namespace
+
+void check_affordable(std::size_t bytes, const char* what) {
+  static const std::size_t memory = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
+  if (bytes > memory / 2)
+    throw std::length_error(std::string(what) + " need " + std::to_string(bytes >> 20) + " MB, more than half of this machine's " +
+                            std::to_string(memory >> 20) + "; read fewer at a time");
+}
 
 bool Session::wants(const std::string& name) const { return std::find(wanted.begin(), wanted.end(), name) != wanted.end(); }
 
 void Session::reserve(int rows) {
   if (rows <= capacity_) return;
+  std::size_t floats = 0;
+  for (std::size_t i = 0; i < buffers_.size(); i++) floats += stride(static_cast<int>(i));
+  check_affordable(floats * sizeof(float) * rows, "the buffers of so many tokens");
   capacity_ = std::max(rows, capacity_ + capacity_ / 2);
   for (std::size_t i = 0; i < buffers_.size(); i++) {
     Floats wider = allocate(static_cast<std::size_t>(capacity_) * stride(static_cast<int>(i)));
@@ -77,19 +93,40 @@ float* Session::scratch(int thread, std::size_t floats) {
 
 void Session::run(const std::string& program) {
   if (scratch_.empty()) scratch_.resize(pool().threads());
-  for (const auto& operation : model_->program(program)) operation->run(*this);
+  try {
+    for (const auto& operation : model_->program(program)) operation->run(*this);
+  } catch (...) { // out of memory: caches hold what is not there
+    rows_.clear();
+    feed_ = Feed{};
+    throw;
+  }
+}
+
+// What comes in, before anything changes.
+void Session::check(const Reach& reach, const Ids& ids, const Ids& types, std::int64_t longest) {
+  const auto below = [](const Ids& numbers, int most, const std::string& what) {
+    for (const int number : numbers)
+      if (number < 0 || number >= most)
+        throw std::out_of_range(what + " " + std::to_string(number) + "; they run from 0 to " + std::to_string(most - 1));
+  };
+  below(ids, reach.ids, "token id");
+  below(types, reach.types, "type");
+  if (longest > reach.positions)
+    throw std::out_of_range("a text of " + std::to_string(longest) + " tokens; the model's positions end at " +
+                            std::to_string(reach.positions));
 }
 
 // ---------------------------------------------------------------- reading texts
 
 void Session::encode(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts,
                      const std::vector<std::int32_t>& types) {
+  check(model_->encoder_reach, ids, types, counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end()));
   encoded_.clear();
   feed_ = Feed{};
+  reserve(static_cast<int>(ids.size()));
   feed_.count = static_cast<int>(ids.size());
   feed_.ids = ids;
   feed_.types = types.empty() ? std::vector<std::int32_t>(ids.size()) : types;
-  reserve(feed_.count);
   int first = 0;
   for (const int count : counts) {
     auto source = std::make_shared<Source>();
@@ -105,9 +142,12 @@ void Session::encode(const std::vector<std::int32_t>& ids, const std::vector<std
   }
   feed_.visible.assign(feed_.count, nullptr);
   run("encoder");
+  can_remember_ = true;
 }
 
 Memory Session::remember() {
+  if (!can_remember_) throw std::invalid_argument("only texts that were encoded just now can be remembered");
+  can_remember_ = false;
   Memory memory;
   for (std::size_t i = 0; i < encoded_.size(); i++) {
     encoded_[i]->own.reset();
@@ -123,11 +163,15 @@ Memory Session::remember() {
 
 void Session::start(int sources, const Memory* memory) {
   rows_.clear();
+  feed_ = Feed{};
+  can_remember_ = false;
   join(sources, memory);
 }
 
 void Session::join(int sources, const Memory* memory) {
   if (memory && static_cast<int>(memory->sources.size()) != sources) throw std::invalid_argument("a memory of another batch");
+  for (int i = 0; memory && i < sources; i++)
+    if (memory->sources[i]->shape() != model_->cross) throw std::invalid_argument("a memory of another model");
   for (int i = 0; i < sources; i++) {
     auto source = std::make_shared<Source>();
     source->own = std::make_shared<Cache>(own_);
@@ -137,12 +181,14 @@ void Session::join(int sources, const Memory* memory) {
 }
 
 void Session::spread(int copies) {
+  check_rows(static_cast<std::size_t>(this->rows()) * copies);
   std::vector<std::int32_t> rows;
   for (int i = 0; i < this->rows(); i++) rows.insert(rows.end(), copies, i);
   gather(rows);
 }
 
 void Session::gather(const std::vector<std::int32_t>& rows) {
+  check_rows(rows.size());
   std::vector<Row> kept;
   kept.reserve(rows.size());
   for (const int row : rows) {
@@ -188,10 +234,14 @@ void Session::free_unseen() {
 
 void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts, bool whole) {
   if (static_cast<int>(counts.size()) != rows()) throw std::invalid_argument("a count for each row is needed");
+  std::int64_t longest = 0;
+  for (int i = 0; i < rows(); i++) longest = std::max(longest, std::int64_t{rows_[i].length} + counts[i]);
+  check(model_->decoder_reach, ids, {}, longest);
   feed_ = Feed{};
+  can_remember_ = false;
+  reserve(static_cast<int>(ids.size()));
   feed_.count = static_cast<int>(ids.size());
   feed_.ids = ids;
-  reserve(feed_.count);
   free_unseen();
   for (int i = 0; i < rows(); i++) {
     Row& row = rows_[i];
@@ -315,6 +365,7 @@ void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, 
   if (k < 1 || k > outputs) throw std::invalid_argument("between 1 and " + std::to_string(outputs) + " are the best of a row");
   if (banned.size() != 1 && static_cast<int>(banned.size()) != count()) throw std::invalid_argument("one list of banned ids, or one a row");
   const std::size_t n = count(), lists = n * threads;
+  check_affordable(lists * k * 8, "the likeliest tokens of so many rows");
   std::vector<float> values(lists * k), tops(n * chunks), sums(n * chunks);
   std::vector<std::int32_t> found(lists * k);
   std::vector<Best> bests(lists);
@@ -359,8 +410,9 @@ std::vector<float> Session::hidden() const {
 void Session::put(const float* rows, int count) {
   const std::size_t width = model_->widths()[model_->hidden];
   feed_ = Feed{};
-  feed_.count = count;
+  can_remember_ = false;
   reserve(count);
+  feed_.count = count;
   for (int row = 0; row < count; row++) std::copy_n(rows + row * width, width, buffer(model_->hidden) + row * stride(model_->hidden));
 }
 

@@ -44,6 +44,9 @@ struct Feed {
   std::vector<Group> groups;
 };
 
+// Throws std::length_error where `bytes` for `what` would be more than half of the machine's memory.
+void check_affordable(std::size_t bytes, const char* what);
+
 class Session {
 public:
   explicit Session(std::shared_ptr<Model> model)
@@ -57,7 +60,7 @@ public:
   // Encoder: texts of `counts` tokens each. Leaves their hidden states in "x".
   void encode(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts,
               const std::vector<std::int32_t>& types);
-  // What cross-attention needs of the texts encoded last.
+  // What cross-attention needs of the texts that were encoded just now.
   Memory remember();
   // Begin with `sources` texts, a row each, instead of those before.
   void start(int sources, const Memory* memory);
@@ -105,6 +108,8 @@ public:
   bool wants(const std::string& name) const;
 
 private:
+  using Ids = std::vector<std::int32_t>;
+  static void check(const Reach& reach, const Ids& ids, const Ids& types, std::int64_t longest);
   void reserve(int rows);
   void free_unseen();
   void run(const std::string& program);
@@ -118,6 +123,7 @@ private:
   Feed feed_;
   std::vector<Row> rows_;
   std::vector<std::shared_ptr<Source>> encoded_;
+  bool can_remember_ = false; // the texts read last were encoded
   Floats operand_;
   std::size_t operand_floats_ = 0;
   std::vector<float> operand_scales_;

@@ -141,8 +141,11 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     for arguments, message in (
             ({"models": []}, "an ensemble of no models"), ({"models": [model, lm]}, "members must be of one kind"),
             ({"models": [model], "weights": [1, 2]}, "2 weights for 1 models; give one for each"),
-            ({"models": [model], "weights": [0]}, "weights hold 0; each must be a number above 0"),
-            ({"models": model, "weights": [float("nan")]}, "weights hold nan"),
+            ({"models": [model], "weights": [0]}, "each of the weights is 0; it must be above 0 .* nearest is just above 0"),
+            ({"models": model, "weights": [float("nan")]}, "each of the weights is nan"),
+            ({"models": model, "weights": ["x"]}, "each of the weights is 'x'; it must be a number"),
+            ({"models": model, "weights": 1}, "weights is 1; it must be a list of numbers"),
+            ({"models": model, "fusion": lm}, "it must be a pair: a language model and its weight"),
             ({"models": model, "mean": "sum"}, "mean is 'sum'; it must be 'probabilities' or 'log_probabilities'"),
             ({"models": model, "fusion": (model, 0.3)}, "fusion takes a decoder-only one"),
             ({"models": model, "fusion": (lm, float("inf"))}, "the weight of the language model is inf")):

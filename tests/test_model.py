@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import weft
+from tests import bundles
 from weft.bundle import save_bundle
 from weft.errors import UnknownNameError, UsageError, WindowError
 from weft.nn.model import Model as Network
@@ -85,6 +86,59 @@ def test_sampling_is_repeatable_and_independent_of_the_batch(model: weft.Model) 
     assert together[0] == model.translate("one.", sample=True, temperature=2.0, seed=3, max_new_tokens=10)
 
 
+def test_a_seed_for_each_input(model: weft.Model) -> None:
+    """It draws what the input draws alone with that seed; of pieces each has a stream of its own."""
+    options = {"sample": True, "temperature": 2.0, "max_new_tokens": 10}
+    long = "one two three four. five six seven! eight nine zero? " * 3
+    texts, seeds = ["one.", long, "", "one.", "two."], [5, 5, 0, 7, np.int64(5)]
+    found = model.translate(texts, seeds=seeds, **options)
+    assert found == [model.translate(text, seed=int(seed), **options) for text, seed in zip(texts, seeds, strict=True)]
+    assert found[0] != found[3] and model.translate("two.", seeds=[5], **options) == found[4]
+    for bad, message in (([1], "2 inputs, but 1 seeds; give one for each, or seed for all"),
+                         (3, "seeds is 3; it must be a list of whole numbers"),
+                         ([1, -1], "the seed of input 2 is -1; it must be 0 or more; the nearest is 0"),
+                         ([1, "a"], "the seed of input 2 is 'a'; it must be a whole number, 0 or more")):
+        with pytest.raises(UsageError, match=message):
+            model.translate(["one.", "two."], seeds=bad, **options)
+    with pytest.raises(UsageError, match="seed and seeds contradict each other; drop one of the two"):
+        model.translate(["one."], seed=1, seeds=[1], **options)
+
+
+def test_lengths_at_the_border_of_the_window(model: weft.Model) -> None:
+    window = model.config.window.target
+    (result,) = model.generate(["one."], min_new_tokens=window, max_new_tokens=window, beams=1)
+    assert len(result.logprobs) == window
+    for options in ({"max_new_tokens": window + 1}, {"min_new_tokens": window + 1}):
+        name = "" if "max_new_tokens" in options else r"at least "
+        with pytest.raises(WindowError, match=rf"{name}{window + 1} new tokens .*do not fit the model's window of {window}; "
+                                              rf"ask for at most {window}"):
+            model.generate(["one."], beams=1, **options)
+
+
+def test_a_prompt_and_its_completion_fill_the_window_to_the_last_place(tmp_path: Path) -> None:
+    completer = weft.load(bundles.bundle(tmp_path / "m", "gpt2"))
+    window = completer.config.window.target
+    (found,) = completer.generate([[5] * (window - 3)], min_new_tokens=4)
+    assert len(found.logprobs) == 4
+    with pytest.raises(WindowError, match=rf"prompt 1 has {window - 3} tokens; with 5 new ones, the last of which is not read, "
+                                          rf"that is 1 more than the model's window of {window}.*\(min_new_tokens\)"):
+        completer.generate([[5] * (window - 3)], min_new_tokens=5)
+    (cut,) = completer.generate([[5] * (window + 9)], min_new_tokens=4, truncate="left")
+    assert (len(cut.logprobs), cut.tokens) == (4, found.tokens)
+    assert completer.generate([[5] * (window + 9)], max_new_tokens=0)[0].tokens == ()
+    with pytest.raises(WindowError, match=f"prompt 1 has {window + 2} tokens"):
+        completer.generate([[5] * (window + 2)], max_new_tokens=0, prompt_logprobs=True)
+    assert len(completer.generate([[5] * (window + 1)], max_new_tokens=0, prompt_logprobs=True)[0].prompt_logprobs) == window
+
+
+def test_answers_that_are_missing_are_told(model: weft.Model) -> None:
+    model.notices.clear()
+    (found,) = model.generate(["one."], beams=4, n_best=4, forced_first=7, max_new_tokens=1)
+    assert found.alternatives == () and model.notices == [
+        "input 1 has 1 answers instead of 4 (n_best): 4 beams found no more; ask for more beams"]
+    model.notices.clear()
+
+
 def test_what_is_refused(model: weft.Model) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown generation option 'beam'. Did you mean 'beams'"):
         model.translate("a", beam=3)
@@ -92,9 +146,13 @@ def test_what_is_refused(model: weft.Model) -> None:
         model.generate([[99999]])
     with pytest.raises(UsageError, match=r"this model is encoder-decoder: call logits\(source_ids, target_ids\)"):
         model.logits([[5]])
-    for bad in ([5, 6, 7], [None], [[1.7]]):
+    for bad in ([5, 6, 7], [None], [[1.7]], None, 3, [{5: 6}], b"one"):
         with pytest.raises(UsageError, match="expected token ids"):
             model.generate(bad)
+    with pytest.raises(UsageError, match=r"input 2 is 1\.5; expected token ids"):
+        model.translate(["one.", 1.5])
+    with pytest.raises(UsageError, match="too_long is 'spilt'; it must be 'split' or 'refuse'; the nearest is 'split'"):
+        model.translate("one.", too_long="spilt")
     with pytest.raises(UsageError, match="1 sources and 2 targets; logits need as many of each"):
         model.logits([[5]], [[2], [2, 5]])
     with pytest.raises(UsageError, match=r"no rows of token ids|has no tokens"):

@@ -93,21 +93,27 @@ public:
     return memory;
   }
   void start(int sources, const Memory* memory) {
-    if (!model_->has("decoder")) throw std::invalid_argument("the model has no decoder");
-    if (sources < 0 || sources > kMostTokens) throw std::invalid_argument(std::to_string(sources) + " sources");
-    if (model_->has("memory") != (memory != nullptr)) throw std::invalid_argument("a memory is for encoder-decoders, and needed there");
+    check(sources, memory);
     locked([&] { session_.start(sources, memory); });
+  }
+  void join(int sources, const Memory* memory) {
+    check(sources, memory);
+    locked([&] { session_.join(sources, memory); });
+  }
+  void choose(const Ids& tokens) {
+    const auto chosen = list(tokens);
+    locked([&] { session_.choose(chosen); });
   }
   void spread(int copies) {
     if (copies < 1 || copies > kMostTokens) throw std::invalid_argument(std::to_string(copies) + " copies");
     locked([&] { session_.spread(copies); });
   }
-  void feed(const Ids& ids, const Ids& counts, const std::vector<std::string>& wanted) {
+  void feed(const Ids& ids, const Ids& counts, bool whole, const std::vector<std::string>& wanted) {
     const auto tokens = list(ids), lengths = list(counts);
     check(tokens, lengths);
     locked([&] {
       watch(wanted);
-      session_.feed(tokens, lengths);
+      session_.feed(tokens, lengths, whole);
     });
   }
   void gather(const Ids& rows) {
@@ -140,22 +146,37 @@ public:
     const std::size_t rows = values.size() / width;
     return array(std::move(values), {rows, width});
   }
-  std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>> best(int k, const Ids& banned) {
+  std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>> best(int k, std::vector<std::vector<std::int32_t>> banned) {
     output();
-    auto bans = list(banned);
-    std::sort(bans.begin(), bans.end());
+    if (banned.empty()) banned.emplace_back();
+    for (auto& ids : banned) {
+      std::sort(ids.begin(), ids.end());
+      if (!ids.empty() && ids.front() < 0) throw std::out_of_range("token id " + std::to_string(ids.front()));
+    }
     std::vector<std::int64_t> ids;
     std::vector<float> log_probs;
     const int most = model_->output.matrix->outputs;
     if (k < 1 || k > most) throw std::invalid_argument(std::to_string(k) + " of " + std::to_string(most) + " tokens");
-    if (!bans.empty() && bans.front() < 0) throw std::out_of_range("token id " + std::to_string(bans.front()));
     locked([&] {
       session_.head();
       ids.resize(static_cast<std::size_t>(session_.count()) * k);
       log_probs.resize(ids.size());
-      session_.best(k, bans, ids.data(), log_probs.data());
+      session_.best(k, banned, ids.data(), log_probs.data());
     });
     const std::size_t rows = ids.size() / k;
+    return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
+            array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
+  }
+  std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>>
+  select(const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& logits, int k) {
+    const std::size_t rows = logits.shape(0);
+    if (rows > kMostTokens || logits.shape(1) > 1 << 24) throw std::invalid_argument("too many logits");
+    if (k < 1 || k > static_cast<int>(logits.shape(1))) throw std::invalid_argument(std::to_string(k) + " tokens of a row");
+    std::vector<std::int64_t> ids(rows * k);
+    std::vector<float> log_probs(ids.size());
+    locked([&] {
+      session_.select(logits.data(), static_cast<int>(rows), static_cast<int>(logits.shape(1)), k, ids.data(), log_probs.data());
+    });
     return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
             array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
   }
@@ -175,6 +196,8 @@ public:
       for (std::size_t block = 0; block < row.visible.size(); block++)
         for (int i = 0; i < kBlock; i++)
           if (row.visible[block] >> i & 1) own.push_back(static_cast<std::int32_t>(block) * kBlock + i);
+      const std::int32_t* positions = row.source->own->positions();
+      std::sort(own.begin(), own.end(), [&](int a, int b) { return positions[a] < positions[b]; });
     }
     return found;
   }
@@ -192,6 +215,11 @@ private:
   void watch(const std::vector<std::string>& wanted) {
     session_.seen.clear();
     session_.wanted = wanted;
+  }
+  void check(int sources, const Memory* memory) const {
+    if (!model_->has("decoder")) throw std::invalid_argument("the model has no decoder");
+    if (sources < 0 || sources > kMostTokens) throw std::invalid_argument(std::to_string(sources) + " sources");
+    if (model_->has("memory") != (memory != nullptr)) throw std::invalid_argument("a memory is for encoder-decoders, and needed there");
   }
   static void check(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts) {
     std::int64_t total = 0;
@@ -234,6 +262,8 @@ NB_MODULE(_native, m) {
       .def("encode", &Guarded::encode)
       .def("remember", &Guarded::remember)
       .def("start", &Guarded::start, nb::arg("sources"), nb::arg("memory").none())
+      .def("join", &Guarded::join, nb::arg("sources"), nb::arg("memory").none())
+      .def("choose", &Guarded::choose)
       .def("spread", &Guarded::spread)
       .def("feed", &Guarded::feed)
       .def("gather", &Guarded::gather)
@@ -242,6 +272,7 @@ NB_MODULE(_native, m) {
       .def("put", &Guarded::put)
       .def("logits", &Guarded::logits)
       .def("best", &Guarded::best)
+      .def("select", &Guarded::select)
       .def("slots", &Guarded::slots)
       .def("seen", &Guarded::seen);
 }

@@ -11,9 +11,42 @@ Floats allocate(std::size_t count) {
   return Floats(p);
 }
 
+Floats Blocks::take() {
+  {
+    std::lock_guard lock(lock_);
+    if (!free_.empty()) {
+      Floats block = std::move(free_.back());
+      free_.pop_back();
+      return block;
+    }
+  }
+  return allocate(shape_.block() / sizeof(float));
+}
+
+void Blocks::give(Floats block) {
+  std::lock_guard lock(lock_);
+  free_.push_back(std::move(block));
+}
+
+Cache::~Cache() {
+  for (auto& block : blocks_) pool_->give(std::move(block));
+}
+
+void Cache::keep(const std::vector<std::uint16_t>& seen) {
+  free_.clear();
+  for (int slot = count_ - 1; slot >= 0; slot--)
+    if (!(seen[slot / kBlock] >> slot % kBlock & 1)) free_.push_back(slot);
+}
+
 int Cache::add(int position) {
+  if (!free_.empty()) {
+    const int slot = free_.back();
+    free_.pop_back();
+    positions_[slot] = position;
+    return slot;
+  }
   if (count_ == static_cast<int>(blocks_.size()) * kBlock) {
-    blocks_.push_back(allocate(shape_.block()));
+    blocks_.push_back(pool_->take());
     positions_.resize(positions_.size() + kBlock, -1);
   }
   positions_[count_] = position;
@@ -21,17 +54,9 @@ int Cache::add(int position) {
 }
 
 void Cache::shrink(int count) {
+  free_.clear();
   std::fill(positions_.begin() + count, positions_.begin() + count_, -1);
   count_ = count;
-}
-
-void Cache::put(int slot, int layer, const float* keys, const float* values) {
-  const int wide = padded(shape_.size, kBlock), place = slot % kBlock;
-  float* head = blocks_[slot / kBlock].get() + static_cast<std::size_t>(layer) * shape_.heads * shape_.head();
-  for (int h = 0; h < shape_.heads; h++, head += shape_.head()) {
-    for (int e = 0; e < shape_.size; e++) head[e * kBlock + place] = keys[h * shape_.size + e];
-    std::copy(values + h * shape_.size, values + (h + 1) * shape_.size, head + shape_.keys() + place * wide);
-  }
 }
 
 } // namespace weft

@@ -54,8 +54,9 @@ struct Attention {
   std::ptrdiff_t query_stride;
   const std::int32_t* positions;        // [M]
   const std::uint16_t* const* visible;  // [M], each [blocks]: a bit set where the row may look; null: wherever there is a key
-  const float* const* keys;             // [blocks], each [E, kBlock]
-  const float* const* values;           // [blocks], each [kBlock, padded E]
+  bool narrow;                          // keys and values are bfloat16
+  const std::byte* const* keys;         // [blocks], each [E, kBlock]
+  const std::byte* const* values;       // [blocks], each [kBlock, padded E]
   const std::int32_t* key_positions;    // [blocks * kBlock]; below 0 where there is none
   float soft_cap;                       // 0: none
   bool causal;                          // a key must not stand after the query
@@ -105,6 +106,9 @@ struct Kernels {
   void (*rotate)(const float* cos, const float* sin, int half, float* x);
   void (*gate)(Activation, const float* gate, const float* up, float* out, int n);
   void (*attend)(const Attention&);
+  // Puts keys [E] and values [E] at `place` of a block whose keys and values begin there.
+  void (*remember)(bool narrow, const float* keys, const float* values, int size, int place, std::byte* all_keys,
+                   std::byte* all_values);
 
   // Adds logits [n], of ids from `first`, to `best`; highest and sum: of exp(logit - highest) over these n.
   void (*scan)(const float* logits, int n, int first, Best& best, float& highest, float& sum);

@@ -22,5 +22,6 @@ constexpr Kernels table(const char* name) {
           .rotate = rotate,
           .gate = gate,
           .attend = attend,
+          .remember = remember,
           .scan = scan};
 }

@@ -321,6 +321,11 @@ std::unique_ptr<Operation> rotate(Model& model, const Line& line, Settings& sett
 
 // ---------------------------------------------------------------- attention
 
+void put(const Session& s, const Cache& cache, int slot, int layer, int head, int size, const float* keys, const float* values) {
+  s.kernels().remember(cache.narrow(), keys, values, size, slot % kBlock, cache.keys(slot / kBlock, layer, head),
+                       cache.values(slot / kBlock, layer, head));
+}
+
 struct Attend : Operation {
   int in, out, layer, heads, key_value_heads, size, window, bias_reach = 0;
   float factor, soft_cap, slope_scale = 1;
@@ -337,12 +342,6 @@ struct Attend : Operation {
     s.each(heads * size, [&](int row) {
       if (factor != 1.0f) s.kernels().scale(factor, x + row * wide, heads * size);
     });
-    if (!cross)
-      for (const Group& group : feed.groups)
-        for (int row = group.first; row < group.first + group.count; row++) {
-          const float* keys = x + row * wide + heads * size;
-          group.source->own->put(feed.slots[row], layer, keys, keys + key_value_heads * size);
-        }
     const bool watched = s.wants(name);
     int longest = 0;
     for (const Group& group : feed.groups) longest = std::max(longest, cache(group).blocks() * kBlock);
@@ -359,8 +358,12 @@ struct Attend : Operation {
 
   void attend(Session& s, const Group& group, int head, int thread, float* seen, int longest) const {
     const Cache& cache = this->cache(group);
+    for (int row = group.first; !cross && row < group.first + group.count; row++) {
+      const float* keys = s.buffer(in) + row * s.stride(in) + (heads + head) * size;
+      put(s, cache, s.tokens().slots[row], layer, head, size, keys, keys + key_value_heads * size);
+    }
     const int blocks = cache.blocks(), slots = blocks * kBlock;
-    std::vector<const float*> pointers(2 * blocks);
+    std::vector<const std::byte*> pointers(2 * blocks);
     for (int b = 0; b < blocks; b++) {
       pointers[b] = cache.keys(b, layer, head);
       pointers[blocks + b] = cache.values(b, layer, head);
@@ -377,6 +380,7 @@ struct Attend : Operation {
     a.query_stride = s.stride(in);
     a.positions = s.tokens().positions.data() + group.first;
     a.visible = !cross && group.hidden ? s.tokens().visible.data() + group.first : nullptr;
+    a.narrow = cache.narrow();
     a.keys = pointers.data();
     a.values = pointers.data() + blocks;
     a.key_positions = cache.positions();
@@ -447,18 +451,19 @@ std::unique_ptr<Operation> attend(Model& model, const Line& line, Settings& sett
   if (shape.layers && (shape.heads != op->key_value_heads || shape.size != op->size))
     throw std::invalid_argument("layers whose caches differ");
   if (over == "encoder") op->layer = 0; // its keys and values are of no use to the next layer
-  shape = {std::max(shape.layers, op->layer + 1), op->key_value_heads, op->size};
+  shape = {std::max(shape.layers, op->layer + 1), op->key_value_heads, op->size, model.precision() != Precision::float32};
   return op;
 }
 
 // Puts [keys | values] of a source into the cache of a decoder's layer.
 struct Remember : Operation {
-  int in, layer, keys;
+  int in, layer, keys, size;
   void run(Session& s) const override {
     for (const Group& group : s.tokens().groups)
       for (int row = 0; row < group.count; row++) {
         const float* x = s.buffer(in) + (group.first + row) * s.stride(in);
-        group.source->cross->put(row, layer, x, x + keys);
+        for (int head = 0; head < keys / size; head++)
+          put(s, *group.source->cross, row, layer, head, size, x + head * size, x + keys + head * size);
       }
   }
   std::string describe() const override { return "remember [" + std::to_string(keys) + "]"; }
@@ -473,8 +478,9 @@ std::unique_ptr<Operation> remember(Model& model, const Line& line, Settings& se
   op->layer = static_cast<int>(settings.integer("layer", 0, 1 << 12));
   const int heads = static_cast<int>(settings.integer("heads", 1, 1 << 16));
   if (width % (2 * heads)) throw std::invalid_argument("keys and values of another width");
+  op->size = op->keys / heads;
   CacheShape& shape = model.cross;
-  shape = {std::max(shape.layers, op->layer + 1), heads, op->keys / heads};
+  shape = {std::max(shape.layers, op->layer + 1), heads, op->size, model.precision() != Precision::float32};
   return op;
 }
 

@@ -16,6 +16,36 @@ constexpr int kChunkRows = 24;   // rows of them; a multiple of a product's rows
 constexpr std::size_t kSmall = 48 << 10;    // bytes of weights times rows that one thread reads as fast as two
 constexpr std::size_t kOperands = 384 << 10; // bytes of activations that stay in a core's cache
 
+constexpr float kNothing = -std::numeric_limits<float>::infinity();
+
+// log(sum of exp) of a row, from the highest logit and the sum of each of its chunks.
+float log_sum(const float* tops, const float* sums, int chunks) {
+  const float highest = *std::max_element(tops, tops + chunks);
+  double sum = 0;
+  for (int chunk = 0; chunk < chunks; chunk++)
+    if (tops[chunk] > kNothing) sum += sums[chunk] * std::exp(static_cast<double>(tops[chunk]) - highest);
+  return static_cast<float>(highest + std::log(sum));
+}
+
+// The k best of several lists, each falling; ties to the lowest id.
+void merge(const Best* lists, int count, float normaliser, int k, std::int64_t* ids, float* log_probs) {
+  std::vector<int> next(count);
+  for (int i = 0; i < k; i++) {
+    int from = -1;
+    for (int t = 0; t < count; t++) {
+      if (next[t] == lists[t].found) continue;
+      if (from >= 0) {
+        const float a = lists[t].values[next[t]], b = lists[from].values[next[from]];
+        if (a < b || (a == b && lists[t].ids[next[t]] > lists[from].ids[next[from]])) continue;
+      }
+      from = t;
+    }
+    const float value = lists[from].values[next[from]];
+    ids[i] = lists[from].ids[next[from]++];
+    log_probs[i] = value > kNothing ? value - normaliser : kNothing;
+  }
+}
+
 } // namespace
 
 bool Session::wants(const std::string& name) const { return std::find(wanted.begin(), wanted.end(), name) != wanted.end(); }
@@ -63,7 +93,7 @@ void Session::encode(const std::vector<std::int32_t>& ids, const std::vector<std
   int first = 0;
   for (const int count : counts) {
     auto source = std::make_shared<Source>();
-    source->own = std::make_shared<Cache>(model_->encoder);
+    source->own = std::make_shared<Cache>(encoder_);
     for (int i = 0; i < count; i++) {
       feed_.positions.push_back(i);
       feed_.lengths.push_back(count);
@@ -81,7 +111,7 @@ Memory Session::remember() {
   Memory memory;
   for (std::size_t i = 0; i < encoded_.size(); i++) {
     encoded_[i]->own.reset();
-    auto cross = std::make_shared<Cache>(model_->cross);
+    auto cross = std::make_shared<Cache>(cross_);
     for (int position = 0; position < feed_.groups[i].count; position++) cross->add(position);
     encoded_[i]->cross = cross;
     memory.sources.push_back(std::move(cross));
@@ -92,11 +122,15 @@ Memory Session::remember() {
 }
 
 void Session::start(int sources, const Memory* memory) {
-  if (memory && static_cast<int>(memory->sources.size()) != sources) throw std::invalid_argument("a memory of another batch");
   rows_.clear();
+  join(sources, memory);
+}
+
+void Session::join(int sources, const Memory* memory) {
+  if (memory && static_cast<int>(memory->sources.size()) != sources) throw std::invalid_argument("a memory of another batch");
   for (int i = 0; i < sources; i++) {
     auto source = std::make_shared<Source>();
-    source->own = std::make_shared<Cache>(model_->own);
+    source->own = std::make_shared<Cache>(own_);
     if (memory) source->cross = memory->sources[i];
     rows_.push_back({std::move(source), {}, 0});
   }
@@ -119,11 +153,15 @@ void Session::gather(const std::vector<std::int32_t>& rows) {
 }
 
 void Session::drop(int count) {
+  for (const Row& row : rows_)
+    if (count < 0 || count > row.length)
+      throw std::out_of_range("cannot forget " + std::to_string(count) + " of " + std::to_string(row.length) + " tokens");
   for (Row& row : rows_) {
-    if (count < 0 || count > row.length) throw std::out_of_range("cannot forget that many tokens");
     row.length -= count;
-    for (int block = static_cast<int>(row.visible.size()) - 1, left = count; block >= 0 && left > 0; block--)
-      for (; row.visible[block] && left > 0; left--) row.visible[block] &= ~std::bit_floor(row.visible[block]);
+    const std::int32_t* positions = row.source->own->positions();
+    for (std::size_t block = 0; block < row.visible.size(); block++)
+      for (int i = 0; i < kBlock; i++)
+        if (row.visible[block] >> i & 1 && positions[block * kBlock + i] >= row.length) row.visible[block] &= ~(1u << i);
     if (row.source.use_count() > 1) continue; // other rows may see what this one wrote
     int used = 0;
     for (std::size_t block = 0; block < row.visible.size(); block++)
@@ -133,23 +171,40 @@ void Session::drop(int count) {
   }
 }
 
-void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts) {
+// Slots of beams that were given up serve again.
+void Session::free_unseen() {
+  std::vector<std::uint16_t> seen;
+  for (std::size_t i = 0; i < rows_.size();) {
+    const Source* source = rows_[i].source.get();
+    Cache& cache = *rows_[i].source->own;
+    std::size_t end = i;
+    seen.assign(cache.blocks(), 0);
+    for (; end < rows_.size() && rows_[end].source.get() == source; end++)
+      for (std::size_t block = 0; block < rows_[end].visible.size(); block++) seen[block] |= rows_[end].visible[block];
+    if (rows_[i].source.use_count() == static_cast<long>(end - i)) cache.keep(seen); // no row of it stands elsewhere
+    i = end;
+  }
+}
+
+void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts, bool whole) {
   if (static_cast<int>(counts.size()) != rows()) throw std::invalid_argument("a count for each row is needed");
   feed_ = Feed{};
   feed_.count = static_cast<int>(ids.size());
   feed_.ids = ids;
   reserve(feed_.count);
+  free_unseen();
   for (int i = 0; i < rows(); i++) {
     Row& row = rows_[i];
     Cache& cache = *row.source->own;
+    const int length = row.length + counts[i];
     for (int t = 0; t < counts[i]; t++) {
       const int slot = cache.add(row.length);
       row.visible.resize(cache.blocks());
       row.visible[slot / kBlock] |= static_cast<std::uint16_t>(1u << slot % kBlock);
       feed_.positions.push_back(row.length++);
+      feed_.lengths.push_back(whole ? length : row.length);
       feed_.slots.push_back(slot);
     }
-    feed_.lengths.insert(feed_.lengths.end(), counts[i], row.length);
   }
   int first = 0;
   for (int i = 0; i < rows(); i++) {
@@ -199,6 +254,18 @@ void Session::multiply(const Matrix& matrix, int input, int output, Activation a
   }
 }
 
+void Session::choose(const std::vector<std::int32_t>& tokens) {
+  float* x = buffer(model_->hidden);
+  const std::ptrdiff_t wide = stride(model_->hidden);
+  int row = 0;
+  for (const int token : tokens) {
+    if (token < row || token >= count()) throw std::out_of_range("token " + std::to_string(token) + " of those read last");
+    if (token != row) std::copy_n(x + token * wide, wide, x + row * wide);
+    row++;
+  }
+  feed_.count = row;
+}
+
 void Session::head() { run("head"); }
 
 // Calls f(rows' logits [count, kChunk], first row, count, first column, columns, thread) for pieces that cover all logits;
@@ -243,50 +310,42 @@ void Session::logits(float* out) {
   });
 }
 
-void Session::best(int k, const std::vector<std::int32_t>& banned, std::int64_t* ids, float* log_probs) {
+void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, std::int64_t* ids, float* log_probs) {
   const int outputs = model_->output.matrix->outputs, chunks = (outputs + kChunk - 1) / kChunk, threads = pool().threads();
   if (k < 1 || k > outputs) throw std::invalid_argument("between 1 and " + std::to_string(outputs) + " are the best of a row");
+  if (banned.size() != 1 && static_cast<int>(banned.size()) != count()) throw std::invalid_argument("one list of banned ids, or one a row");
   const std::size_t n = count(), lists = n * threads;
   std::vector<float> values(lists * k), tops(n * chunks), sums(n * chunks);
   std::vector<std::int32_t> found(lists * k);
   std::vector<Best> bests(lists);
   for (std::size_t i = 0; i < lists; i++) bests[i] = {k, 0, values.data() + i * k, found.data() + i * k};
   pieces([&](float* logits, int first, int rows, int column, int columns, int thread) {
-    auto ban = std::lower_bound(banned.begin(), banned.end(), column);
-    for (; ban != banned.end() && *ban < column + columns; ++ban)
-      for (int row = 0; row < rows; row++) logits[row * kChunk + *ban - column] = -std::numeric_limits<float>::infinity();
     for (int row = 0; row < rows; row++) {
+      const auto& own = banned[banned.size() == 1 ? 0 : first + row];
+      for (auto ban = std::lower_bound(own.begin(), own.end(), column); ban != own.end() && *ban < column + columns; ++ban)
+        logits[row * kChunk + *ban - column] = kNothing;
       const std::size_t at = static_cast<std::size_t>(first + row) * chunks + column / kChunk;
       kernels().scan(logits + row * kChunk, columns, column, bests[(first + row) * threads + thread], tops[at], sums[at]);
     }
   });
-  for (std::size_t row = 0; row < n; row++) {
-    const float* top = tops.data() + row * chunks;
-    const float highest = *std::max_element(top, top + chunks);
-    double sum = 0;
+  for (std::size_t row = 0; row < n; row++)
+    merge(bests.data() + row * threads, threads, log_sum(tops.data() + row * chunks, sums.data() + row * chunks, chunks), k,
+          ids + row * k, log_probs + row * k);
+}
+
+void Session::select(const float* logits, int rows, int columns, int k, std::int64_t* ids, float* log_probs) {
+  if (k < 1 || k > columns) throw std::invalid_argument("between 1 and " + std::to_string(columns) + " are the best of a row");
+  const int chunks = (columns + kChunk - 1) / kChunk;
+  pool().run(rows, [&](int row, int) {
+    std::vector<float> values(k), tops(chunks), sums(chunks);
+    std::vector<std::int32_t> found(k);
+    Best best{k, 0, values.data(), found.data()};
     for (int chunk = 0; chunk < chunks; chunk++)
-      if (top[chunk] > -std::numeric_limits<float>::infinity())
-        sum += sums[row * chunks + chunk] * std::exp(static_cast<double>(top[chunk]) - highest);
-    const float normaliser = static_cast<float>(highest + std::log(sum));
-    std::vector<int> next(threads);
-    for (int i = 0; i < k; i++) {
-      int from = -1;
-      for (int t = 0; t < threads; t++) {
-        const Best& own = bests[row * threads + t];
-        if (next[t] == own.found) continue;
-        if (from < 0) {
-          from = t;
-          continue;
-        }
-        const Best& other = bests[row * threads + from];
-        const float a = own.values[next[t]], b = other.values[next[from]];
-        if (a > b || (a == b && own.ids[next[t]] < other.ids[next[from]])) from = t;
-      }
-      const Best& own = bests[row * threads + from];
-      ids[row * k + i] = own.ids[next[from]];
-      log_probs[row * k + i] = own.values[next[from]++] - normaliser;
-    }
-  }
+      kernels().scan(logits + static_cast<std::ptrdiff_t>(row) * columns + chunk * kChunk,
+                     std::min(kChunk, columns - chunk * kChunk), chunk * kChunk, best, tops[chunk], sums[chunk]);
+    merge(&best, 1, log_sum(tops.data(), sums.data(), chunks), k, ids + static_cast<std::ptrdiff_t>(row) * k,
+          log_probs + static_cast<std::ptrdiff_t>(row) * k);
+  });
 }
 
 std::vector<float> Session::hidden() const {

@@ -46,7 +46,9 @@ struct Feed {
 
 class Session {
 public:
-  explicit Session(std::shared_ptr<Model> model) : model_(std::move(model)), buffers_(model_->widths().size()) {}
+  explicit Session(std::shared_ptr<Model> model)
+      : model_(std::move(model)), encoder_(std::make_shared<Blocks>(model_->encoder)), own_(std::make_shared<Blocks>(model_->own)),
+        cross_(std::make_shared<Blocks>(model_->cross)), buffers_(model_->widths().size()) {}
 
   const Model& model() const { return *model_; }
   const Kernels& kernels() const { return model_->kernels(); }
@@ -57,12 +59,15 @@ public:
               const std::vector<std::int32_t>& types);
   // What cross-attention needs of the texts encoded last.
   Memory remember();
-  // Begin with `sources` texts, a row each.
+  // Begin with `sources` texts, a row each, instead of those before.
   void start(int sources, const Memory* memory);
+  // As many more rows, while others go on; `gather` lets rows leave.
+  void join(int sources, const Memory* memory);
   // Every row of a source becomes `copies` rows.
   void spread(int copies);
-  // Decoder: the next `counts` tokens of each row. Leaves their hidden states in "x".
-  void feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts);
+  // Decoder: the next `counts` tokens of each row, of some none. Leaves their hidden states in "x". whole: they are read as one text, as long
+  // for the first as for the last of them (dynamic rotary scaling goes by that); else as if they came one by one.
+  void feed(const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& counts, bool whole);
   void gather(const std::vector<std::int32_t>& rows);
   void drop(int count);
   int rows() const { return static_cast<int>(rows_.size()); }
@@ -70,14 +75,19 @@ public:
 
   // Hidden states [count, width] in place of those that were read.
   void put(const float* rows, int count);
+  // Keeps these of the hidden states, rising.
+  void choose(const std::vector<std::int32_t>& tokens);
   // The head over all hidden states, up to its output layer.
   void head();
   // Hidden states of what was read last, [count, width].
   std::vector<float> hidden() const;
   // Logits of what `head` left, [rows, outputs].
   void logits(float* out);
-  // The k likeliest of each row: ids, log-probabilities [rows, k]. banned: rising.
-  void best(int k, const std::vector<std::int32_t>& banned, std::int64_t* ids, float* log_probs);
+  // The k likeliest of each row: ids, log-probabilities [rows, k]. banned: rising ids that no row may choose, or a list a row.
+  void best(int k, const std::vector<std::vector<std::int32_t>>& banned, std::int64_t* ids, float* log_probs);
+
+  // As `best`, of given logits [rows, columns].
+  void select(const float* logits, int rows, int columns, int k, std::int64_t* ids, float* log_probs);
 
   // ---- for operations
   float* buffer(int number) const { return buffers_[number].get(); }
@@ -96,11 +106,13 @@ public:
 
 private:
   void reserve(int rows);
+  void free_unseen();
   void run(const std::string& program);
   template <class F> void pieces(F f);
   std::byte* operand(int rows, std::size_t stride);
 
   std::shared_ptr<Model> model_;
+  std::shared_ptr<Blocks> encoder_, own_, cross_;
   std::vector<Floats> buffers_;
   int capacity_ = 0;
   Feed feed_;

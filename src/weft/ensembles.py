@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from weft.decode.ensemble import EnsembleRunner, FusionRunner, Mean
+from weft.decode.inputs import own_kinds
 from weft.errors import UsageError
 from weft.model import Model, load, require_same_ids
 from weft.spec import config as c
+from weft.spec.ranges import Range, check_choice, check_number, shown
 
 Bundle = Model | str | Path
 
@@ -25,12 +26,11 @@ def ensemble(models: Sequence[Bundle] | Bundle, *, weights: Sequence[float] | No
     default: equal. mean: of their "probabilities" or their "log_probabilities". fusion: a decoder-only language model of the
     same tokenizer and its weight: log p + weight * log p_lm (Gulcehre et al. 2015). Raises UsageError.
     """
-    given = [models] if isinstance(models, (Model, str, Path)) else list(models)
+    given = [models] if isinstance(models, (Model, str, Path)) else list(models) if isinstance(models, Iterable) else []
     if not given:
-        raise UsageError("an ensemble of no models; give one or more")
+        raise UsageError(f"an ensemble of no models ({shown(models)}); give one or more")
     shares = _shares(weights, len(given))
-    if mean not in ("probabilities", "log_probabilities"):
-        raise UsageError(f"mean is {mean!r}; it must be 'probabilities' or 'log_probabilities'")
+    check_choice("mean", mean, get_args(Mean))
     opened = [_open(model, precision) for model in given]
     first = opened[0]
     for other in opened:
@@ -42,8 +42,8 @@ def ensemble(models: Sequence[Bundle] | Bundle, *, weights: Sequence[float] | No
     runner: Any = EnsembleRunner([copy.copy(model.runner) for model in opened], shares, mean)
     windows = [model.config.window for model in opened]
     if fusion is not None:
-        language_model = _language_model(first, *fusion, precision)
-        runner = FusionRunner(runner, copy.copy(language_model.runner), float(fusion[1]))
+        language_model, weight = _language_model(first, fusion, precision)
+        runner = FusionRunner(runner, copy.copy(language_model.runner), weight)
         windows.append(replace(language_model.config.window, source=windows[0].source))
     window = c.Window(min(one.source for one in windows), min(one.target for one in windows))
     return first.speaking_through(runner, window)
@@ -57,19 +57,24 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     """Weights that sum to 1."""
     if weights is None:
         return [1.0 / count] * count
-    if len(weights) != count:
-        raise UsageError(f"{len(weights)} weights for {count} models; give one for each")
-    wrong = [weight for weight in weights if not (weight > 0 and math.isfinite(weight))]
-    if wrong:
-        raise UsageError(f"weights hold {wrong[0]}; each must be a number above 0 (leave out a model that should not count)")
-    return [weight / sum(weights) for weight in weights]
+    given = own_kinds(weights)
+    if not isinstance(given, tuple):
+        raise UsageError(f"weights is {shown(weights)}; it must be a list of numbers, one for each model")
+    if len(given) != count:
+        raise UsageError(f"{len(given)} weights for {count} models; give one for each")
+    for weight in given:
+        check_number("each of the weights", weight, float, Range(0, 1000000, above=True))
+    return [weight / sum(given) for weight in given]
 
 
-def _language_model(model: Model, bundle: Bundle, weight: float, precision: Literal["fp32", "bf16"]) -> Model:
-    if not math.isfinite(weight):
-        raise UsageError(f"the weight of the language model is {weight}; it must be a number, such as 0.3")
+def _language_model(model: Model, fusion: tuple[Bundle, float], precision: Literal["fp32", "bf16"]) -> tuple[Model, float]:
+    """The model, and its weight."""
+    if not isinstance(fusion, tuple | list) or len(fusion) != 2:
+        raise UsageError(f"fusion is {shown(fusion)}; it must be a pair: a language model and its weight, such as 0.3")
+    bundle, weight = fusion
+    check_number("the weight of the language model", weight, float, Range(-100, 100))
     found = _open(bundle, precision)
     require_same_ids(model, found, "language model")
     if found.config.kind != "decoder-only":
         raise UsageError(f"the language model is {found.config.kind}; fusion takes a decoder-only one")
-    return found
+    return found, float(weight)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
-from weft.decode.defaults import override, without_beams
+from weft.decode.defaults import beside_draft, override
 from weft.decode.guided import Guide, Vocabulary, guide, is_guided
+from weft.decode.inputs import Ids, Input, Place, check_seeds, input_of, inputs_of, one_or_several, places, rows_of
 from weft.decode.mbr import most_alike
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
@@ -29,6 +29,7 @@ from weft.spec.decoding import GenerationOptions
 from weft.spec.decoding_trace import DecodingTrace
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.presets import preset as named_preset
+from weft.spec.ranges import COUNT, check_choice, check_number, shown
 from weft.spec.runner import Runner
 from weft.spec.trace import Trace
 from weft.tasks import find_task
@@ -47,8 +48,8 @@ from weft.text.stops import StopFilter, first_stop
 if TYPE_CHECKING:
     from weft.backends.torch import TorchRunner
 
-Ids = Sequence[int]
 TooLong = Literal["split", "refuse"]
+PRECISIONS = ("fp32", "bf16")
 BATCH_ROWS = 128
 """Rows decoded together: `beams` a source."""
 OF_THE_WHOLE = ("stop", "prefix", "suffix", "forced_words")
@@ -73,7 +74,7 @@ class Result:
     is what it added. finished: whether it ended by itself or by a stop string (`reason` end or stop), rather than at the
     limit of new tokens (limit) or without all its forced words (unmet). top_logprobs: (id, log-probability) of the
     likeliest tokens of each step, if asked for. prompt_logprobs: of each token of the prompt but the first, if asked for; no
-    ban or rule acts on them.
+    ban or rule acts on them. parts: of a text that was translated in pieces, theirs.
     """
 
     text: str
@@ -86,12 +87,14 @@ class Result:
     reason: str = "end"
     top_logprobs: tuple[Top, ...] = ()
     prompt_logprobs: tuple[float, ...] = ()
+    parts: tuple[Result, ...] = ()
 
 
 class Model:
     """A loaded bundle. `defaults` are its own generation options; keyword options of each call override them."""
 
     def __init__(self, bundle: Bundle, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+        check_choice("precision", precision, PRECISIONS)
         self.bundle, self.precision = bundle, precision
         self.config: c.ModelConfig = bundle.config
         self.tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
@@ -115,10 +118,8 @@ class Model:
         with a line in `notices`; too_long="refuse" raises WindowError instead.
         """
         self.require("translate")
-        single = isinstance(texts, str)
-        results = self.generate([texts] if isinstance(texts, str) else list(texts), too_long=too_long, **options)
-        outputs = [result.text for result in results]
-        return outputs[0] if single else outputs
+        outputs = [result.text for result in self.generate(texts, too_long=too_long, **options)]
+        return outputs[0] if isinstance(texts, str) else outputs
 
     @cached_property
     def languages(self) -> dict[str, int]:
@@ -160,7 +161,7 @@ class Model:
         A prompt that leaves no room for the new tokens in the window raises WindowError; truncate="left" cuts its beginning.
         """
         self.require("complete")
-        results = self.generate([prompts] if isinstance(prompts, str) else list(prompts), truncate=truncate, **options)
+        results = self.generate(prompts, truncate=truncate, **options)
         return results[0] if isinstance(prompts, str) else results
 
     def chat(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None = None,
@@ -259,19 +260,24 @@ class Model:
         if verb not in self._verbs():
             raise UsageError(f"this model does not {VERBS[verb][2]}: {self._abilities()}")
 
-    def generate(self, inputs: Sequence[str | Ids], *, too_long: TooLong = "split", truncate: Truncate = "refuse",
-                 first: int = 0, draft: Model | str | Path | None = None, **options: Any) -> list[Result]:
+    def generate(self, inputs: str | Sequence[Input], *, too_long: TooLong = "split", truncate: Truncate = "refuse",
+                 first: int = 0, seeds: Sequence[int] | None = None, draft: Model | str | Path | None = None, **options: Any
+                 ) -> list[Result]:
         """Decode texts or token ids, each to a Result, in order: sources, which get end-of-sequence if their ids lack it,
         or prompts of a decoder-only model.
 
-        first: the number of the first input among all that share a seed, for callers who send them in parts. draft: a
-        smaller model of the same tokenizer that guesses ahead (option draft_tokens); results stay what they are.
+        first: the number of the first input among all that share a seed, for callers who send them in parts. seeds: one for
+        each input instead, which then draws what it would draw alone with that seed. draft: a smaller model of the same
+        tokenizer that guesses ahead (option draft_tokens); results stay what they are.
         """
-        chosen = self.options(**without_beams(options, draft))
-        self._needs_decoder()
+        chosen = self._decoding(options, draft)
+        check_choice("too_long", too_long, get_args(TooLong))
+        check_number("first", first, int, COUNT, 0)
+        inputs = inputs_of(inputs)
+        seeds = None if seeds is None else check_seeds(seeds, len(inputs), options)
         guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
-            return self._complete(inputs, truncate, first, chosen, guessing)
+            return self._complete(inputs, truncate, first, seeds, chosen, guessing)
         if chosen.prompt_logprobs:
             raise UsageError("prompt_logprobs are of a prompt, and this model is encoder-decoder: it has none. For the "
                              "log-probabilities of a given output, use model.score(sources, targets)")
@@ -279,23 +285,24 @@ class Model:
             too_long = "refuse"
         pieces = [self._pieces(first + index, item, too_long) for index, item in enumerate(inputs)]
         flat = [piece for parts in pieces for piece in parts]
-        streams = [first + index + (piece << 32) for index, parts in enumerate(pieces) for piece in range(len(parts))]
-        answers = iter(self._decode(flat, streams, chosen, guessing))
+        at = places([len(parts) for parts in pieces], first, chosen.seed, seeds)
+        answers = iter(self._decode(flat, at, chosen, guessing))
         return [_join([next(answers) for _ in parts], blank=item if isinstance(item, str) else "")
                 for item, parts in zip(inputs, pieces, strict=True)]
 
-    def stream(self, text: str | Ids, *, draft: Model | str | Path | None = None, **options: Any) -> Iterator[GenerationEvent]:
+    def stream(self, text: Input, *, truncate: Truncate = "refuse", draft: Model | str | Path | None = None, **options: Any
+               ) -> Iterator[GenerationEvent]:
         """Events of one input as they happen: TokenEvent (with the text it adds), then FinishedEvent.
 
         Greedy unless options say otherwise. With beams above 1 a token comes once it is certain, with StepEvents between.
         A blank text has no tokens. Raises UsageError for what is chosen among whole answers: n, best_of, mbr.
         """
-        truncate = options.pop("truncate", "refuse")
-        chosen = self.options(**({"beams": 1, "n_best": 1} | options))
+        chosen, text = self._decoding({"beams": 1, "n_best": 1} | options, draft), input_of(text)
+        if chosen.prompt_logprobs:
+            raise UsageError("prompt_logprobs are told with a whole answer, not in a stream; leave it out, or call generate")
         if name := chosen.needs_whole:
             raise UsageError(f"{name}={getattr(chosen, name)} cannot be streamed: which answer is given is known once all are "
                              f"whole; leave it out, or call generate")
-        self._needs_decoder()
         guessing, rules = None if draft is None else self._draft_runner(draft), self._rules(chosen)
         told: dict[str, Any] = {"stops": self._stops(chosen), "draft": guessing, "rules": rules}
         if self.config.encoder is None:
@@ -331,18 +338,21 @@ class Model:
         Encoder-decoder: score(sources, targets). Decoder-only: score(prompts, completions), or score(texts), which are then
         scored from their first token on, or from their second where the model has no start token. Each is a text or ids; one
         text instead of a list gives one Result. end: whether end-of-sequence counts, after a target that does not have it.
-        Options act as in generating: what they forbid has log-probability -inf. Raises UsageError and WindowError.
+        Options act as in generating: what they forbid has log-probability -inf. Raises UsageError, also for diversity, which
+        depends on other hypotheses, and WindowError.
         """
-        chosen = self.options(**options)
-        self._needs_decoder()
-        given = [inputs] if isinstance(inputs, str) else list(inputs)
-        wanted = [targets] if isinstance(targets, str) else [None] * len(given) if targets is None else list(targets)
+        chosen = self._decoding({"beam_groups": 1, "diversity": 0.0} | options, None)
+        if chosen.prompt_logprobs:
+            raise UsageError("prompt_logprobs are told with what a prompt is completed by; score the prompt itself instead: "
+                             "model.score(prompt)")
+        given = inputs_of(inputs)
+        wanted = [None] * len(given) if targets is None else inputs_of(targets, "target")
         if len(given) != len(wanted):
             raise UsageError(f"{len(given)} inputs and {len(wanted)} targets; scoring takes one target for each input")
         pairs = [self._given_pair(index, *pair, end) for index, pair in enumerate(zip(given, wanted, strict=True))]
         firsts, outputs = [first for first, _ in pairs], [target for _, target in pairs]
         sources, prompts = (None, firsts) if self.config.encoder is None else (firsts, None)
-        found = score(self.runner, sources, outputs, chosen, prompts=prompts)
+        found = score(self.runner, sources, outputs, chosen, prompts=prompts, rules=self._rules(chosen))
         results = [self._one(one, first, replace(chosen, stop=())) for one, first in zip(found, firsts, strict=True)]
         return results[0] if isinstance(inputs, str) else results
 
@@ -351,6 +361,7 @@ class Model:
         special, window = self.config.special, self.config.window.target
         if self.config.encoder is None:
             first, output = given_ids(self.tokenizer, special, given, target, end)
+            self._check_ids([first], f"input {index + 1}, row", None)
             read = len(first)
         elif target is None:
             raise UsageError("this model is encoder-decoder: call score(sources, targets)")
@@ -376,8 +387,8 @@ class Model:
         if (target_ids is None) != (self.config.encoder is None):
             wanted = "logits(ids)" if self.config.encoder is None else "logits(source_ids, target_ids)"
             raise UsageError(f"this model is {self.config.kind}: call {wanted}")
-        source = None if target_ids is None else _rows(source_ids)
-        target = _rows(source_ids if target_ids is None else target_ids)
+        source = None if target_ids is None else rows_of(source_ids)
+        target = rows_of(source_ids if target_ids is None else target_ids)
         if source is not None and len(source) != len(target):
             raise UsageError(f"{len(source)} sources and {len(target)} targets; logits need as many of each")
         self._check_ids(source or [], "source", self.config.window.source)
@@ -385,15 +396,15 @@ class Model:
         return self.runner.logits(source, target, trace)
 
     def trace(self, texts: str | Ids | Sequence[str | Ids], *, candidates: int = 10, layers: Ids | None = None,
-              heads: Ids | None = None, truncate: Truncate = "refuse", **options: Any) -> DecodingTrace:
+              heads: Ids | None = None, truncate: Truncate = "refuse", draft: Model | str | Path | None = None,
+              **options: Any) -> DecodingTrace:
         """Decode one text, or several together, as `generate` does, and tell how: weft.spec.decoding_trace.
 
         candidates: likeliest tokens of each step to keep. layers, heads: numbers, from 0, of those whose attention is kept;
         None for all. Raises UsageError for numbers that the model does not have, and for a blank text to translate.
         """
-        self._needs_decoder()
+        chosen, given = self._decoding(options, draft), one_or_several(texts)
         check_selection(self.config, candidates, layers, heads)
-        chosen, given = self.options(**options | {"lookup": 0}), _many(texts)  # guesses change the speed only
         if chosen.mbr:
             raise UsageError(f"mbr={chosen.mbr} chooses among whole answers, which a trace of one does not show; leave it out")
         if self.config.encoder is None:
@@ -404,23 +415,26 @@ class Model:
                 if isinstance(item, str) and not item.strip():
                     raise UsageError(f"input {index + 1} is blank, so there is nothing to decode; give it words")
                 self._check_window(index, source, "")
+        opened = load(draft, precision=self.precision) if isinstance(draft, str | Path) else draft
+        guessing = None if opened is None else self._draft_runner(opened)
         recorder = Recorder(candidates, layers, heads)
         sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
         generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen),
-                       rules=self._rules(chosen), recorder=recorder)
+                       rules=self._rules(chosen), recorder=recorder, draft=guessing)
         requests = []
         for place, request in enumerate(recorder.requests):
             item = given[place * len(given) // len(recorder.requests)]
             texts_out = tuple(self._one(found, request.prompt, chosen).text for found in request.results)
             requests.append(replace(request, text=item if isinstance(item, str) else "", texts=texts_out))
-        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests)
+        return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests,
+                         "" if opened is None else opened.bundle.path.name)
 
     def options(self, *, preset: str | None = None, **options: Any) -> GenerationOptions:
         """This model's defaults with `options` in their place. Raises UsageError.
 
         preset: a tool to follow (weft.spec.presets); its values stand between the defaults and the options.
         """
-        return override(self.defaults, (named_preset(preset) if preset else {}) | self._wording.in_ids(options))
+        return override(self.defaults, self._wording.in_ids(options), None if preset is None else named_preset(preset))
 
     def speaking_through(self, runner: Any, window: c.Window) -> Model:
         """This model with another runner of the same ids, such as an ensemble's, that has `window`."""
@@ -444,25 +458,29 @@ class Model:
         if self.config.decoder is None or not isinstance(self.config.head, c.LanguageModelHead):
             raise UsageError(f"this model does not generate text: {self._abilities()}")
 
-    def _complete(self, inputs: Sequence[str | Ids], truncate: Truncate, first: int, options: GenerationOptions,
-                  draft: Runner | None) -> list[Result]:
+    def _decoding(self, options: Mapping[str, Any], draft: Any) -> GenerationOptions:
+        """The options in force of a call that generates."""
+        self._needs_decoder()
+        return self.options(**beside_draft(options, draft))
+
+    def _complete(self, inputs: Sequence[Input], truncate: Truncate, first: int, seeds: Sequence[int] | None,
+                  options: GenerationOptions, draft: Runner | None) -> list[Result]:
         prompts = [self._prompt(first + index, item, options, truncate) for index, item in enumerate(inputs)]
-        streams = [first + index for index in range(len(prompts))]
-        results = self._decode(prompts, streams, options, draft)
+        results = self._decode(prompts, places([1] * len(prompts), first, options.seed, seeds), options, draft)
         if not options.prompt_logprobs:
             return results
         read = score(self.runner, None, [ids[1:] for ids in prompts], GenerationOptions(), prompts=[ids[:1] for ids in prompts])
         return [replace(result, prompt_logprobs=one.log_probs) for result, one in zip(results, read, strict=True)]
 
-    def _prompt(self, index: int, item: str | Ids, options: GenerationOptions, truncate: Truncate) -> list[int]:
-        ids = prompt_ids(self.tokenizer, self.config.special, item) if isinstance(item, str) else _rows(item)[0]
+    def _prompt(self, index: int, item: Input, options: GenerationOptions, truncate: Truncate) -> list[int]:
+        ids = prompt_ids(self.tokenizer, self.config.special, item) if isinstance(item, str) else list(item)
         self._check_ids([ids], "prompt", None)
-        kept = fit(ids, self.config, options.max_new_tokens, truncate, f"prompt {index + 1}")
+        kept = fit(ids, self.config, options, truncate, f"prompt {index + 1}")
         if len(kept) < len(ids):
             self.notices.append(f"prompt {index + 1} has {len(ids)} tokens; the last {len(kept)} of them were read")
         return kept
 
-    def _pieces(self, index: int, item: str | Ids, too_long: TooLong) -> list[list[int]]:
+    def _pieces(self, index: int, item: Input, too_long: TooLong) -> list[list[int]]:
         """An input as sources that fit the window; none for a blank text."""
         if isinstance(item, str) and not item.strip():
             return []
@@ -478,11 +496,11 @@ class Model:
                             f"it was translated in {len(parts)} pieces")
         return [self._source(opening + part) for part in parts]
 
-    def _source(self, item: str | Ids) -> list[int]:
+    def _source(self, item: Input) -> list[int]:
         special = self.config.special
         if isinstance(item, str):
             return self.task.sources(self.tokenizer, [item], special)[0]
-        ids = _rows(item)[0]
+        ids = list(item)
         self._check_ids([ids], "source", None)
         assert special.eos is not None  # every encoder-decoder has it
         return ids if ids and ids[-1] == special.eos else [*ids, special.eos]
@@ -501,14 +519,14 @@ class Model:
                 raise UsageError(f"{what} {index} has no tokens")
             bad = [token for token in row if not 0 <= token < self.config.vocabulary]
             if bad:
-                raise UsageError(f"{what} {index} holds token id {bad[0]}; ids run from 0 to "
+                raise UsageError(f"{what} {index} holds token id {shown(bad[0])}; ids run from 0 to "
                                  f"{self.config.vocabulary - 1}")
             if limit is not None and len(row) > limit:
                 raise WindowError(f"{what} {index} has {len(row)} tokens; the model's window is {limit}")
 
-    def _decode(self, sources: list[list[int]], streams: list[int], options: GenerationOptions,
+    def _decode(self, sources: list[list[int]], at: Sequence[Place], options: GenerationOptions,
                 draft: Runner | None = None) -> list[Result]:
-        """Sources sorted by length go through in batches, so that little is padded; answers in order."""
+        """Sources sorted by length go through in batches, so that little is padded; answers in order. at: of each source."""
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
         asked = options.candidates
         size = max(1, BATCH_ROWS // max(asked.beams, asked.best_of or asked.n))
@@ -518,10 +536,11 @@ class Model:
             rows = order[start : start + size]
             chosen = [sources[row] for row in rows]
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
-            found = generate_batch(self.runner, **given, options=asked, streams=[streams[row] for row in rows],
-                                   stops=self._stops(options), draft=draft, rules=rules)
+            found = generate_batch(self.runner, **given, options=asked, draft=draft, rules=rules, stops=self._stops(options),
+                                   seeds=[at[row].seed for row in rows], streams=[at[row].stream for row in rows])
             for row, hypotheses in zip(rows, found, strict=True):
-                self._notice_cut(streams[row] % (1 << 32), hypotheses, rules, [] if self.config.encoder else sources[row])
+                self._notice_cut(at[row].index, hypotheses, rules, [] if self.config.encoder else sources[row])
+                self._notice_fewer(at[row].index, hypotheses, asked)
             answers |= {row: self._result(hypotheses, sources[row], options)
                         for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
@@ -559,6 +578,15 @@ class Model:
             if cut:
                 self.notices.append(f"input {index + 1} has an output that the limit of {len(cut[0].tokens)} new tokens cut "
                                     f"before it fits the {kind}; allow more (max_new_tokens), if it can end at all")
+
+    def _notice_fewer(self, index: int, hypotheses: Sequence[Hypothesis], options: GenerationOptions) -> None:
+        """Say where a search found fewer answers than were asked for, or none with all forced words."""
+        if len(hypotheses) < options.n_best:
+            self.notices.append(f"input {index + 1} has {len(hypotheses)} answers instead of {options.n_best} (n_best): "
+                                f"{options.beams} beams found no more; ask for more beams")
+        if hypotheses[0].reason == "unmet":
+            self.notices.append(f"input {index + 1} has no answer with all forced_words, for none was found; ask for more "
+                                f"beams, or lift the bans on them")
 
     def _stops(self, options: GenerationOptions) -> Stops | None:
         """Whether a text holds a stop string, for the loop that knows ids only."""
@@ -613,6 +641,8 @@ def load(name_or_path: str | Path, *, precision: Literal["fp32", "bf16"] = "fp32
 
     precision: what PyTorch computes in; fp32 gives the same result whatever the batch (docs/LOG.md).
     """
+    if not isinstance(name_or_path, str | Path):
+        raise UsageError(f"the model is {shown(name_or_path)}; give a bundle folder or the name of a shipped model")
     return Model(open_bundle(find_model(str(name_or_path))), precision)
 
 
@@ -629,24 +659,6 @@ def _torch_runner(bundle: Bundle, precision: str) -> TorchRunner:
     return TorchRunner(Network.of(bundle.config, lambda name: torch.from_numpy(tensors[name].wide()), dtype))
 
 
-def _rows(ids: Any) -> list[list[int]]:
-    """One row or many, lists or arrays, as lists of ints. Raises UsageError for anything else."""
-    try:
-        rows = [ids] if len(ids) and np.ndim(ids[0]) == 0 else ids
-        found = [[operator.index(token) for token in row] for row in rows]
-    except TypeError as error:
-        raise UsageError(f"expected token ids (whole numbers) in rows, or a text, not {ids!r:.80}") from error
-    if not found:
-        raise UsageError("no rows of token ids are given")
-    return found
-
-
-def _many(texts: Any) -> list[Any]:
-    """One text or row of ids, or several, as a list."""
-    return [texts] if isinstance(texts, str) or (len(texts) and np.ndim(texts[0]) == 0 and not isinstance(texts[0], str)) \
-        else list(texts)
-
-
 def _join(parts: list[Result], blank: str) -> Result:
     """Pieces of one input put together again; `blank` is what an input of no pieces gives back."""
     if not parts:
@@ -659,7 +671,7 @@ def _join(parts: list[Result], blank: str) -> Result:
                   sum(part.score for part in parts), tuple(p for part in parts for p in part.logprobs),
                   all(part.finished for part in parts), tuple(_join(list(row), blank) for row in alternatives),
                   reason=next((part.reason for part in parts if not part.finished), parts[-1].reason),
-                  top_logprobs=tuple(top for part in parts for top in part.top_logprobs))
+                  top_logprobs=tuple(top for part in parts for top in part.top_logprobs), parts=tuple(parts))
 
 
 __all__ = ["FinishedEvent", "Model", "Result", "load"]

@@ -41,6 +41,29 @@ def test_a_completion_with_sampling(weft) -> None:
         assert part in out, part
 
 
+def test_contrastive_search(weft) -> None:
+    out = weft("explain", "Le chat dort.", "--penalty-alpha", 0.6, "--top-k", 3)[1]
+    for part in ("contrastive search", "candidates: 0.4 x probability, less 0.6 x likeness to what is there", " - 0.6 x ",
+                 "removed (probability that they had): bans 3 tokens", "and it is over (score"):
+        assert part in out, part
+    rows = [line.split() for line in out.splitlines() if " - 0.6 x " in line]
+    assert all(float(row[-2]) == pytest.approx(float(row[-8]) - 0.6 * float(row[-4]), abs=2e-4)
+               for row in rows if "over" not in row)
+
+
+def test_guesses(weft, tmp_path: Path) -> None:
+    text = "Le chat dort, le chat dort, le chat dort, le chat."
+    out = weft("explain", text, "--lookup", 4, "--save", tmp_path / "one")[1]
+    for part in ("greedy search", "lookup 4", "guessed ahead and read together:", "came true",
+                 "did not, and what was read from it on is taken back", "guessed ahead: "):
+        assert part in out, part
+    assert weft("explain", "--from", tmp_path / "one")[1] == out
+    out = weft("explain", "Oui.", "--draft", "fr-en", "--sample", "--seed", 3)[1]
+    for part in ("draft fr-en", "sampling", "drew 0.", "below 1.0000, what the model gives of the draft's", "guess is kept"):
+        assert part in out, part
+    assert "need a text" in weft("explain", "--from", tmp_path / "one", "--draft", "fr-en")[2]
+
+
 @pytest.mark.parametrize("arguments,message", [
     (["a", "--model", "sentiment"], "explain is for models that generate text, token by token; sentiment is encoder-only with "
                                     "a classification head"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -51,6 +52,28 @@ def test_texts_tokens_and_biases() -> None:
         read("--logit-bias", "the")
 
 
+def test_ids_are_written_with_a_mark() -> None:
+    found = read("--banned", "id:934", "--banned", "934", "--banned-words", "id:5,17", "--banned-words", "id:x", "--prefix",
+                 "id:8", "--forced-first", "id:3", "--logit-bias", "id:7=-inf", "--eos", r"\id:5", "--suffix", r"\id:5\n",
+                 "--forced-last", "id:5,6", "--stop", "id:5")
+    assert found == {"banned": (934, "934"), "banned_words": ((5, 17), "id:x"), "prefix": (8,), "forced_first": 3,
+                     "logit_bias": ((7, -math.inf),), "eos": ("id:5",), "suffix": "id:5\n", "forced_last": "id:5,6",
+                     "stop": ("id:5",)}
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["--top-p", "abc"], "--top-p is 'abc'; it must be a number, above 0 to 1; leave it out for 1, which is off"),
+    (["--top-k", "1.5"], "--top-k is '1.5'; it must be a whole number, 0 or more; the nearest is 2"),
+    (["--beams", "many"], "--beams is 'many'; it must be a whole number, 1 to 64; leave it out for 1, which is greedy"),
+    (["--max-new-tokens", ""], "--max-new-tokens is ''; it must be a whole number, 0 or more"),
+    (["--early-stopping", "firs"], "invalid choice: 'firs' (choose from"),
+])
+def test_what_is_no_number_is_refused_with_the_interval(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read(*arguments)
+    assert message in str(error.value)
+
+
 def test_help_is_quick_and_in_groups() -> None:
     command, seconds = [sys.executable, "-m", "weft", "complete", "--help"], []
     for _ in range(3):
@@ -72,6 +95,43 @@ def test_json_tells_all(weft: Any, completer: Path) -> None:
     row = json.loads(out)
     assert out.count("\n") == 1 and len(row["alternatives"]) == 3 and row["alternatives"][0]["tokens"] == row["tokens"]
     assert row["alternatives"][0]["score"] >= row["alternatives"][2]["score"]
+    row = json.loads(weft(*common, "--logprobs", 5, "--regex", "[0-9]*")[1], parse_constant=None)
+    assert all(math.isfinite(one["logprob"]) for step in row["top_logprobs"] for one in step)
+    assert weft(*common[:-2], "--prompt-logprobs", "a fox")[::2] == (
+        2, "weft: error: --prompt-logprobs are told as JSON only; add --json\n")
+
+
+def test_log_probabilities_line_by_line(weft: Any, completer: Path) -> None:
+    """Each text, then a line a token: the tokens put together are the text, and so are those of pieces."""
+    status, out, _ = weft("complete", "--model", completer, "--max-new-tokens", 4, "--logprobs", 2, "--echo", "a fox")
+    text, *lines = out.removesuffix("\n").split("\n")
+    assert status == 0 and text.startswith("a fox") and len(lines) == 4
+    rows = [line.split("\t") for line in lines]
+    assert all(row[0] == "" and row[3].rsplit(" ", 1) == [row[2], row[1]] and len(row) == 5 for row in rows), "greedy"
+    long = " ".join(["Le chat dort sur la table et le chien mange."] * 60)
+    status, out, err = weft("translate", "--logprobs", 1, "--n-best", 2, "--scores", "--beams", 2, "Oui.", long)
+    assert status == 0 and "it was translated in 2 pieces" in err
+    blocks: list[list[list[str]]] = []
+    for line in out.removesuffix("\n").split("\n"):
+        if line.startswith("\t"):
+            blocks[-1].append(line.split("\t"))
+        else:
+            blocks.append([line.split("\t")])
+    assert [block[0][1] for block in blocks] == ["1", "1", "2", "2"]
+    assert [sum(row[2] == "(end)" for row in block) for block in blocks] == [1, 1, 2, 2]
+    for (_, _, text), *rows in blocks:
+        told = "".join(row[2] for row in rows if row[2] != "(end)")
+        assert told.replace(" ", "") == text.replace(" ", "")
+
+
+def test_translations_as_json(weft: Any) -> None:
+    status, out, _ = weft("translate", "--json", "--n-best", 2, "--logprobs", 2, "Oui.", "")
+    first, blank = map(json.loads, out.splitlines())
+    assert status == 0 and first["source"] == "Oui." and first["translation"] == first["alternatives"][0]["translation"]
+    assert len(first["top_logprobs"]) == len(first["logprobs"]) == len(first["tokens"]) + first["ended"]
+    assert blank == {"source": "", "translation": "", "tokens": [], "logprobs": [], "score": 0.0, "ended": True,
+                     "reason": "end"}
+    assert "--json tells the score already; drop --scores" in weft("translate", "--json", "--scores", "Oui.")[2]
 
 
 def test_the_command_guides_and_stops(weft: Any, completer: Path) -> None:

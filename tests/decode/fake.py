@@ -1,14 +1,23 @@
-"""A runner whose logits are a fixed function of the source and the tokens so far: the loop's test double."""
+"""A runner whose logits are a fixed function of the source and the tokens so far: the loop's test double; and options."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from weft.decode.defaults import override
+from weft.spec.decoding import GenerationOptions
+from weft.spec.presets import preset
 from weft.spec.runner import Best
 from weft.spec.trace import Trace
+
+
+def following(tool: str, **options: Any) -> GenerationOptions:
+    """Options with the preset of a tool."""
+    return override(GenerationOptions(), options, preset(tool))
 
 
 class FakeRunner:

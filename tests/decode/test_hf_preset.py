@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.decode.fake import following
 from weft.decode import generate_batch
 from weft.decode.chain import Chain
 from weft.decode.rows import Request, Rows
 from weft.spec.decoding import GenerationOptions
-from weft.spec.presets import preset
 from weft.spec.runner import Best
 
 torch = pytest.importorskip("torch")
@@ -151,12 +151,12 @@ def test_tokens_are_hugging_faces(model: str, ours: dict[str, Any], theirs: dict
     inputs = ragged_sources(SOURCES)
     if model == "gpt2":
         inputs = [row[:-1] for row in inputs]
-    options = GenerationOptions(**preset("hf"), beams=beams, max_new_tokens=LIMIT, **ours)
+    options = following("hf", beams=beams, max_new_tokens=LIMIT, **ours)
     with torch.inference_mode():
         got = found(inputs, options)
         assert [only_first_end(row, options) for row in reference(inputs, num_beams=beams, **theirs)] == got
         if ours:
-            plain = found(inputs, GenerationOptions(**preset("hf"), beams=beams, max_new_tokens=LIMIT))
+            plain = found(inputs, following("hf", beams=beams, max_new_tokens=LIMIT))
             assert got != plain, "the options made no difference to any input"
 
 
@@ -169,7 +169,7 @@ def only_first_end(row: tuple[int, ...], options: GenerationOptions) -> tuple[in
 @pytest.mark.parametrize("beams", [1, 4])
 def test_forced_first_token(beams: int) -> None:
     """Encoder-decoder only: Hugging Face forces it where the decoder's input is one token long."""
-    options = GenerationOptions(**preset("hf"), beams=beams, max_new_tokens=LIMIT, forced_first=33, forced_last=EOS)
+    options = following("hf", beams=beams, max_new_tokens=LIMIT, forced_first=33, forced_last=EOS)
     inputs = ragged_sources(SOURCES)
     with torch.inference_mode():
         theirs = marian_reference(inputs, num_beams=beams, forced_bos_token_id=33, forced_eos_token_id=EOS)
@@ -207,7 +207,7 @@ def shaped(options: GenerationOptions, logits: np.ndarray, rows: Rows) -> np.nda
 
 @pytest.mark.parametrize("ours,theirs", DISTRIBUTIONS, ids=lambda value: str(value)[:60])
 def test_the_distribution_drawn_from_is_hugging_faces(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    rng, options = np.random.default_rng(6), GenerationOptions(**preset("hf"), sample=True, **ours)
+    rng, options = np.random.default_rng(6), following("hf", sample=True, **ours)
     for _ in range(60):
         source, tokens = rng.integers(4, 12, rng.integers(1, 9)).tolist(), rng.integers(4, 12, (1, rng.integers(0, 9)))
         logits = rng.normal(scale=rng.choice([0.2, 2.0, 6.0]), size=(1, VOCABULARY)).astype(np.float32)
@@ -225,7 +225,7 @@ def test_draws_follow_hugging_faces_distribution() -> None:
     runner = SimpleNamespace(eos=EOS, start_token=2, vocabulary_size=VOCABULARY, max_target=64, encode=len,
                              start=lambda *_: None, gather=lambda rows: None,
                              step=lambda tokens, best=None, banned=(): np.tile(logits, (len(tokens), 1)))
-    options = GenerationOptions(**preset("hf"), sample=True, max_new_tokens=1, **ours)
+    options = following("hf", sample=True, max_new_tokens=1, **ours)
     found = [best[0].tokens[0] for best in generate_batch(runner, [source] * count, options)]
     expected = pipeline(theirs, source)(torch.tensor([[2]]), torch.from_numpy(logits)[None]).double().softmax(1)[0].numpy()
     observed = np.bincount(found, minlength=VOCABULARY)

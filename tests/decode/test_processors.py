@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.decode.fake import FakeRunner
+from tests.decode.fake import FakeRunner, following
 from weft.decode import generate_batch
 from weft.decode.chain import Chain
 from weft.decode.processors import processors, processors_for
@@ -238,7 +238,7 @@ def test_order_takes_places_and_is_checked() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_made_of_options_and_turns_nothing_on(name: str) -> None:
-    options = GenerationOptions(**preset(name))
+    options = following(name)
     assert processors_for(options) == {}
     assert [made for made in processors() if made in options.order] != [] and set(options.order) <= set(processors())
 
@@ -246,7 +246,7 @@ def test_a_preset_is_made_of_options_and_turns_nothing_on(name: str) -> None:
 def test_presets_order_as_their_tools_do() -> None:
     shapes = {"temperature": 0.5, "top_k": 5, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.9}
     def order(name: str) -> list[str]:
-        return list(processors_for(GenerationOptions(sample=True, **shapes, **preset(name))))
+        return list(processors_for(following(name, sample=True, **shapes)))
     assert order("hf") == ["temperature", "top_k", "top_p", "min_p", "typical_p"]
     assert order("vllm")[:4] == ["temperature", "min_p", "top_k", "top_p"]
     assert order("ctranslate2")[:3] == ["top_k", "temperature", "top_p"]
@@ -268,8 +268,8 @@ def test_the_guide_names_every_option_and_has_processors_in_their_order() -> Non
 
 @pytest.mark.parametrize("options,limits", [
     ({"min_p": 0.0}, "0 to 1"), ({"typical_p": 1.0}, "above 0 to 1"), ({"epsilon_cutoff": 0.0}, "0 to below 1"),
-    ({"eta_cutoff": 0.0}, "0 to below 1"), ({"top_n_sigma": 0.0}, "0 to 100"), ({"repetition_penalty": 1.0}, "above 0 to 100"),
-    ({"encoder_repetition_penalty": 1.0}, "above 0 to 100"), ({"presence_penalty": 0.0}, "-100 to 100"),
+    ({"eta_cutoff": 0.0}, "0 to below 1"), ({"top_n_sigma": 0.0}, "0 to 100"), ({"repetition_penalty": 1.0}, "0.01 to 100"),
+    ({"encoder_repetition_penalty": 1.0}, "0.01 to 100"), ({"presence_penalty": 0.0}, "-100 to 100"),
     ({"frequency_penalty": 0.0}, "-100 to 100"), ({"no_repeat_ngram": 0}, "0 or more"),
     ({"encoder_no_repeat_ngram": 0}, "0 or more"), ({"top_k": 0}, "0 or more"), ({"top_p": 1.0}, "above 0 to 1"),
     ({"temperature": 1.0}, "0 to 100")])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.decode.fake import FakeRunner
 from weft.data import Ragged
+from weft.decode import generate_batch
 from weft.errors import DataError, UsageError, WindowError
 from weft.families import scratch, transformer
 from weft.spec import config as c
+from weft.spec.decoding import GenerationOptions
 from weft.spec.training import TrainingOptions
 from weft.tasks import IGNORED, Encoded, find_task, task_names
 from weft.tasks.classify import classified
@@ -230,10 +234,39 @@ def test_prompts_fit_or_are_cut() -> None:
     config = decoder(10)
     config = replace(config, special=replace(config.special, prefix=(2,)))
     prompt = [2, *range(50, 59)]
-    assert fit(prompt[:7], config, 3, "refuse") == prompt[:7]
-    message = r"the prompt has 10 tokens; with 4 new ones that is 4 more than the model's window of 10"
+    def new(most: int | None, **options: Any) -> GenerationOptions:
+        return GenerationOptions(max_new_tokens=most, **options)
+    assert fit(prompt[:8], config, new(3), "refuse") == prompt[:8]
+    message = "the prompt has 10 tokens; with 4 new ones, the last of which is not read, that is 3 more than the model's window"
     with pytest.raises(WindowError, match=message):
-        fit(prompt, config, 4, "refuse")
-    assert fit(prompt, config, 4, "left") == [2, *prompt[5:]]
-    with pytest.raises(WindowError, match="with 10 new ones"):
-        fit(prompt, config, 10, "left")
+        fit(prompt, config, new(4), "refuse")
+    assert fit(prompt, config, new(4), "left") == [2, *prompt[4:]]
+    assert fit(prompt, config, new(10), "left") == [prompt[-1]]
+    with pytest.raises(WindowError, match="with 11 new ones"):
+        fit(prompt, config, new(11), "left")
+    with pytest.raises(WindowError, match=r"with 4 new ones, .* 3 more than .* ask for fewer new tokens \(min_new_tokens\)"):
+        fit(prompt, config, new(None, min_new_tokens=4), "refuse")
+    with pytest.raises(UsageError, match="truncate is 'lef'; it must be 'refuse' or 'left'; the nearest is 'left'"):
+        fit(prompt, config, new(1), "lef")
+
+
+@pytest.mark.parametrize("search", [{}, {"penalty_alpha": 0.5, "top_k": 2}], ids=str)
+def test_a_prompt_fits_where_decoding_finds_room_and_nowhere_else(search: dict[str, Any]) -> None:
+    """`fit` and the loop agree at the border, and the model's positions are used to the last."""
+    window = FakeRunner.max_target
+    for length in (1, 2, 30, window - 1, window, window + 1):
+        for most in (0, 1, 2, window - length, window - length + 1, window - length + 2):
+            if most < 0:
+                continue
+            options, prompt = GenerationOptions(max_new_tokens=most, banned=(3,), **search), [5] * length
+            fits = most == 0 or length + most - (0 if search else 1) <= window
+            assert _does(fit, prompt, decoder(window), options, "refuse") == fits, (length, most)
+            assert _does(generate_batch, FakeRunner(8), None, options, prompts=[prompt]) == fits, (length, most)
+
+
+def _does(call: Any, *arguments: Any, **more: Any) -> bool:
+    try:
+        call(*arguments, **more)
+    except WindowError:
+        return False
+    return True

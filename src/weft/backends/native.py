@@ -6,17 +6,18 @@ Texts stand next to each other without padding, and a row's result depends on it
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from weft.backends.lowering import Lowered, lower
+from weft.backends.lowering import lower
 from weft.bundle import Bundle
 from weft.errors import UsageError
 from weft.spec import config as c
 from weft.spec.runner import Best
 from weft.spec.trace import Trace
+from weft.tensors import Stored
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 _NONE = np.empty(0, np.int32)
@@ -33,28 +34,34 @@ def is_available() -> bool:
 
 def open_runner(bundle: Bundle, precision: str, threads: int | None = None) -> NativeRunner:
     """Raises UsageError for a precision or a part of the model that the engine does not know."""
+    return build_runner(bundle.config, bundle.tensors(), precision, threads)
+
+
+def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int | None = None
+                 ) -> NativeRunner:
+    """A runner of every stored parameter of `config`. threads: by default as many as cores that this process may use."""
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is none of the native engine's; use {', '.join(PRECISIONS)}")
     from weft import _native
 
-    tensors = bundle.tensors()
     relative = {name: stored.wide() for name, stored in tensors.items() if name.endswith("relative_bias.weight")}
-    lowered = lower(bundle.config, relative)
+    lowered = lower(config, relative)
     weights: dict[str, tuple[str, Any]] = {
         name: (stored.kind, stored.bits if stored.kind == "F32" else stored.bits.view(np.uint16))
         for name, stored in tensors.items() if name not in relative}
     weights |= {name: ("F32", array) for name, array in lowered.constants.items()}
     model = _native.load(list(lowered.programs.items()), weights, precision, threads or len(os.sched_getaffinity(0)))
-    return NativeRunner(bundle.config, model, lowered)
+    return NativeRunner(config, model, list(lowered.names()))
 
 
 class NativeRunner:
     """Runs `model` (weft._native.Model) for weft.decode. One batch at a time."""
 
-    def __init__(self, config: c.ModelConfig, model: Any, lowered: Lowered) -> None:
+    def __init__(self, config: c.ModelConfig, model: Any, points: Sequence[str]) -> None:
+        """points: what a trace may ask for."""
         from weft import _native
 
-        self.config, self.model, self.points = config, model, list(lowered.names())
+        self.config, self.model, self.points = config, model, points
         self.eos, self.start_token = config.special.eos, config.special.start
         self.vocabulary_size, self.max_target = config.vocabulary, config.window.target
         self._session = _native.Session(model)
@@ -68,6 +75,10 @@ class NativeRunner:
         self._sources = np.empty(0, np.int64)
         """The source of each row."""
         self._seen = self._prompt_hidden = np.empty((0, 0, 0), np.float32)
+
+    def __copy__(self) -> NativeRunner:
+        """With a session of its own over the same weights."""
+        return NativeRunner(self.config, self.model, self.points)
 
     # ------------------------------------------------------------ the four verbs
 
@@ -95,7 +106,7 @@ class NativeRunner:
         self._prompt_hidden = np.zeros((len(self._prompts), max(self._prompts, default=0), self.config.width), np.float32)
         if prefix is None or not any(self._prompts):
             return
-        self._session.feed(_flat(prefix), np.array(self._prompts, np.int32), self._wanted(trace))
+        self._session.feed(_flat(prefix), np.array(self._prompts, np.int32), True, self._wanted(trace))
         for row, states in zip(self._prompt_hidden, _split(self._session.hidden(), self._prompts), strict=True):
             row[len(row) - len(states) :] = states
         self._tell_texts(trace, self._prompts, left=True)
@@ -105,7 +116,7 @@ class NativeRunner:
         ids = np.ascontiguousarray(tokens, np.int32)
         wanted = self._wanted(trace) + ([self._watched] if self._watched else [])
         counts = np.full(len(ids), ids.size // max(1, len(ids)), np.int32)
-        self._session.feed(ids.reshape(-1), counts, wanted)
+        self._session.feed(ids.reshape(-1), counts, False, wanted)
         if wanted:
             self._tell_step(trace)
         if best is None or trace is not None:
@@ -114,7 +125,7 @@ class NativeRunner:
                 trace.add("logits", logits[:, None])
             if best is None:
                 return logits
-        return Best(*self._session.best(best, np.array(banned, np.int32)))
+        return Best(*self._session.best(best, [list(banned)]))
 
     def gather(self, rows: np.ndarray) -> None:
         self._session.gather(np.ascontiguousarray(rows, np.int32))
@@ -151,7 +162,7 @@ class NativeRunner:
     def _read_targets(self, memory: Any, target: Sequence[Sequence[int]], trace: Trace | None) -> None:
         lengths = [len(row) for row in target]
         self._session.start(len(target), memory)
-        self._session.feed(_flat(target), np.array(lengths, np.int32), self._wanted(trace))
+        self._session.feed(_flat(target), np.array(lengths, np.int32), True, self._wanted(trace))
         self._tell_texts(trace, lengths)
 
     def score(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None,

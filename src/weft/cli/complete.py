@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
-from typing import Any
 
 from weft.cli.flags import Parser, add_generation_flags, generation_options
 from weft.cli.lines import batches, tell
+from weft.cli.results import LOGPROBS, as_json, token_lines
 from weft.cli.settings import HELP, print_settings
-from weft.model import Model, Result, load
+from weft.errors import UsageError
+from weft.model import Model, load
 from weft.spec.events import TokenEvent
+from weft.tasks.complete import Truncate
 
-_EXAMPLES = """examples:
+_EXAMPLES = f"""examples:
   weft complete "ROMEO:" --model shakespeare --max-new-tokens 200 --sample --temperature 0.8 --seed 7
   weft complete "Which is the capital of Bulgaria?" --model gpt2-bundle --max-new-tokens 32
   weft complete --model gpt2-bundle --json < prompts.txt
@@ -24,7 +25,9 @@ _EXAMPLES = """examples:
 Greedy unless --sample or --beams is given. A single prompt is answered as it is generated. On a terminal the prompt
 stands before its completion, dimmed; elsewhere only the completion is printed, unless --echo asks for both. With --json
 every line holds prompt, completion, tokens, log-probabilities, score, whether the model ended it and the reason (end, stop
-or limit); with --logprobs the likeliest tokens of each step, with --n-best the alternatives."""
+or limit); with --logprobs the likeliest tokens of each step, with --n-best the alternatives.
+
+{LOGPROBS}"""
 
 
 def run(argv: list[str]) -> int:
@@ -45,6 +48,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--explain-settings", action="store_true", help=HELP)
     add_generation_flags(parser)
     arguments = parser.parse_args(argv)
+    if getattr(arguments, "prompt_logprobs", False) and not arguments.json:
+        raise UsageError("--prompt-logprobs are told as JSON only; add --json")
     model = load(arguments.model, precision=arguments.precision)
     model.require("complete")
     options = generation_options(arguments)
@@ -54,7 +59,7 @@ def run(argv: list[str]) -> int:
     if arguments.draft:
         options["draft"] = load(arguments.draft, precision=arguments.precision)
     if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not chosen.needs_whole \
-            and not arguments.json:
+            and not arguments.json and not chosen.logprobs:
         _stream(model, arguments.text[0], arguments.echo, arguments.truncate, options)
         return 0
     number = 0
@@ -67,15 +72,15 @@ def run(argv: list[str]) -> int:
         number += len(results)
         for prompt, result in zip(prompts, results, strict=True):
             if arguments.json:
-                print(json.dumps({"prompt": prompt, **_said(model, result)}, ensure_ascii=False))
+                print(json.dumps({"prompt": prompt, **as_json(model, result)}, ensure_ascii=False))
             for one in () if arguments.json else result.alternatives or (result,):
-                print((prompt if arguments.echo else "") + one.text)
+                print("\n".join([(prompt if arguments.echo else "") + one.text, *token_lines(model, one)]))
         sys.stdout.flush()
         tell(model)
     return 0
 
 
-def _stream(model: Model, prompt: str, echo: bool, truncate: str, options: dict) -> None:
+def _stream(model: Model, prompt: str, echo: bool, truncate: Truncate, options: dict) -> None:
     begun = False
     for event in model.stream(prompt, truncate=truncate, **options):
         if not begun:  # the first event comes once the prompt is known to be good
@@ -88,18 +93,3 @@ def _stream(model: Model, prompt: str, echo: bool, truncate: str, options: dict)
     sys.stdout.write("\n")
     sys.stdout.flush()
     tell(model)
-
-
-def _said(model: Model, result: Result) -> dict[str, Any]:
-    """A result as JSON tells it; the best first among the alternatives too."""
-    said: dict[str, Any] = {
-        "completion": result.text, "tokens": result.tokens, "logprobs": [round(value, 4) for value in result.logprobs],
-        "score": round(result.score, 4), "ended": result.finished, "reason": result.reason}
-    if result.top_logprobs:
-        said["top_logprobs"] = [[{"id": token, "token": model.tokenizer.tokens([token])[0], "logprob": round(value, 4)}
-                                 for token, value in step] for step in result.top_logprobs]
-    if result.prompt_logprobs:
-        said["prompt_logprobs"] = [round(value, 4) for value in result.prompt_logprobs]
-    if result.alternatives:
-        said["alternatives"] = [_said(model, replace(one, alternatives=())) for one in result.alternatives]
-    return said

@@ -10,7 +10,7 @@ from pathlib import Path
 from weft.bundle import write_atomically
 from weft.cli.flags import Parser, add_generation_flags, generation_options
 from weft.errors import UsageError
-from weft.metrics import bleu, moses_tokens, tokenized_bleu
+from weft.metrics import bleu, moses_tokens, sacrebleu_metrics, tokenized_bleu
 from weft.model import Model, Result, load
 from weft.spec.training import TrainingOptions
 
@@ -51,6 +51,8 @@ def run(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     _check(arguments)
     model = load(arguments.model, precision=arguments.precision)
+    if lacking := model.task.missing():
+        raise UsageError(lacking)
     options = TrainingOptions(source_column=arguments.source_column, target_column=arguments.target_column,
                               objective=arguments.objective, context=arguments.context, noise=arguments.noise)
     pairs = model.task.read([Path(path) for path in arguments.data], options)
@@ -120,9 +122,7 @@ def _report(model: Model, arguments: Namespace, results: list[Result], reference
 
 def _oracle(results: list[Result], references: list[str]) -> list[str]:
     """For each line the alternative with the best sentence chrF: what a perfect reranker would choose."""
-    from sacrebleu.metrics import CHRF
-
-    metric = CHRF()
+    metric = sacrebleu_metrics().CHRF()
 
     def chosen(result: Result, reference: str) -> str:
         texts = [one.text for one in result.alternatives or (result,)]

@@ -17,6 +17,7 @@ _EXAMPLES = """examples:
   weft explain "Le chat dort."
   weft explain "ROMEO:" --model shakespeare --max-new-tokens 10 --sample --top-p 0.9
   weft explain "Le chat dort." --beam 2 --steps 1-3 --save cat.trace
+  weft explain "Le chat dort." --penalty-alpha 0.6 --top-k 4
   weft explain --from cat.trace
 
 Told are: the tokens and their ids; what the first layer gets of each; the layers that read them; then, step by step, the
@@ -32,6 +33,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--candidates", type=int, default=5, metavar="K", help="likeliest tokens to show a step (default: 5)")
     parser.add_argument("--layers", type=int, nargs="+", metavar="N", help="keep the attention of these layers only, from 0")
     parser.add_argument("--heads", type=int, nargs="+", metavar="N", help="keep these heads of attention only, from 0")
+    parser.add_argument("--draft", metavar="MODEL", help="a smaller model with the same tokenizer that guesses ahead")
     parser.add_argument("--save", metavar="FILE", help="save the trace, for --from and for pictures")
     parser.add_argument("--from", dest="source", metavar="FILE", help="tell of a saved trace instead of running a model")
     add_generation_flags(parser)
@@ -43,9 +45,9 @@ def run(argv: list[str]) -> int:
         raise UsageError(f"--candidates is {arguments.candidates}; show 1 or more")
     options = generation_options(arguments)
     if arguments.source is not None:
-        if options or arguments.save or arguments.layers or arguments.heads:
-            raise UsageError("--from tells of what was decoded before; options of decoding, --layers, --heads and --save need "
-                             "a text")
+        if options or arguments.save or arguments.layers or arguments.heads or arguments.draft:
+            raise UsageError("--from tells of what was decoded before; options of decoding, --draft, --layers, --heads and "
+                             "--save need a text")
         trace = DecodingTrace.load(arguments.source)
     else:
         trace = _traced(arguments, options)
@@ -59,7 +61,7 @@ def _traced(arguments: Namespace, options: dict[str, Any]) -> DecodingTrace:
         raise UsageError(f"explain is for models that generate text, token by token; {arguments.model} is "
                          f"{model.config.kind} with a {model.config.head.type} head. weft show model tells of any model")
     trace = model.trace(arguments.text, candidates=max(10, arguments.candidates), layers=arguments.layers,
-                        heads=arguments.heads, **options)
+                        heads=arguments.heads, draft=arguments.draft, **options)
     tell(model)
     if arguments.save:
         trace.save(arguments.save)

@@ -6,12 +6,14 @@ import argparse
 import dataclasses
 import re
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from weft.errors import UnknownNameError, UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.presets import PRESETS
+from weft.spec.ranges import check_number
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,15 +81,29 @@ def _kind(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
     metavar = field.metadata.get("metavar")
     if metavar:
         several = get_origin(hint) is tuple and not field.metadata.get("text")
-        return {"type": _bias if metavar == "TOKEN=X" else unescaped, "metavar": metavar,
-                "help": shown + "; may be given several times" * several} | ({"action": "append"} if several else {})
+        read, ids = _READERS["ROW" if field.metadata.get("words") or field.metadata.get("text") else metavar]
+        return {"type": read, "metavar": metavar, "help": shown + ids + "; may be given several times" * several} | (
+            {"action": "append"} if several else {})
     if get_origin(hint) is tuple:
         return {"nargs": "+", "help": shown, "metavar": "FILE"}
     choices = field.metadata.get("choices")
     if choices:
         return {"choices": choices, "help": shown}
-    kind = hint if hint in (int, float) else str
-    return {"type": kind, "help": shown, "metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
+    if hint in (int, float):
+        return {"type": _number(hint, field), "help": shown, "metavar": "N" if hint is int else "X"}
+    return {"help": shown, "metavar": "TEXT"}
+
+
+def _number(kind: type, field: dataclasses.Field) -> Callable[[str], Any]:
+    """Reads a number; what is none is refused with the interval and the nearest one."""
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            default = None if field.default is dataclasses.MISSING else field.default
+            check_number(f"--{field.name.replace('_', '-')}", text, kind, field.metadata.get("within"), default,
+                         field.metadata.get("means"))
+    return read
 
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
@@ -98,12 +114,31 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\([ntr\\])", lambda found: _ESCAPES[found[1]], text)
 
 
-def _bias(text: str) -> tuple[str, float]:
-    token, _, bias = unescaped(text).rpartition("=")
+def row(text: str) -> str | tuple[int, ...]:
+    r"""Token ids of `id:5,17`; anything else is a text, `\id:5` the one without its backslash."""
+    if re.fullmatch(r"id:\d+(,\d+)*", text, re.ASCII):
+        return tuple(map(int, text[3:].split(",")))
+    return unescaped(text.removeprefix("\\") if text.startswith("\\id:") else text)
+
+
+def token(text: str) -> str | int:
+    """A token by its id, `id:934`, or by its text."""
+    found = row(text)
+    return found[0] if isinstance(found, tuple) and len(found) == 1 else unescaped(text) if isinstance(found, tuple) else found
+
+
+def _bias(text: str) -> tuple[str | int, float]:
+    name, _, bias = text.rpartition("=")
     try:
-        return token, float(bias)
+        return token(name), float(bias)
     except ValueError:
         raise UsageError(f"--logit-bias {text}: it takes a token and a number, such as --logit-bias the=-2.5") from None
+
+
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "TEXT": (unescaped, ""), "ROW": (row, " (ids as id:5,17)"), "TOKEN": (token, " (an id as id:934)"),
+    "TOKEN=X": (_bias, " (an id as id:934=X)")}
+"""How the value of an option is read, and what its help says of ids."""
 
 
 def given(namespace: argparse.Namespace, options: type) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def settings(model: Model, options: GenerationOptions, given: Mapping[str, Any],
         yield f"    {option.name} = {value} ({where}): {option.metadata['help']}"
     yield from _order(options)
     ends = ["end-of-sequence", *(["another end"] if options.eos else []), *(f"the text {text!r}" for text in options.stop)]
-    limit = "what the model's window holds, after a source at most 2 x its tokens + 10" if options.max_new_tokens is None \
-        else f"{options.max_new_tokens} new tokens"
+    default = f"what the model's window holds, after a source at most 2 x its tokens + {10 + options.min_new_tokens}"
+    limit = default if options.max_new_tokens is None else f"{options.max_new_tokens} new tokens"
     yield f"  a text ends at {' or '.join(ends)}, or at {limit}"
 
 

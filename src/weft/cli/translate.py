@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from weft.cli.flags import Parser, add_generation_flags, generation_options
 from weft.cli.lines import batches, one_line, progress, tell
+from weft.cli.results import LOGPROBS, as_json, token_lines
 from weft.cli.settings import HELP, print_settings
-from weft.model import Result, load
+from weft.errors import UsageError
+from weft.model import Model, Result, load
 
-_EXAMPLES = """examples:
+_EXAMPLES = f"""examples:
   weft translate "J'aime l'apprentissage automatique"
   weft translate --model en-fr "I love machine learning"
   cat letters.fr | weft translate > letters.en
   weft translate --model nllb-bundle --from eng_Latn --to bul_Cyrl "Where is the station?"
   weft translate --beam 5 --n-best 3 --scores "Où est la gare ?"
   weft translate --sample --top-p 0.9 --seed 7 "Bonjour."
+  weft translate --logprobs 3 --json "Bonjour."
 
 With --n-best or --n above 1 every input gives that many lines: number of the input, from 1, TAB, translation; with
---scores the score comes first, TAB, on each line. Blank lines stay blank."""
+--scores the score comes first, TAB, on each line. Blank lines stay blank.
+
+{LOGPROBS} With --json every line is one object:
+source, translation, tokens, log-probabilities, score, whether the model ended it and the reason, alternatives."""
 
 
 def run(argv: list[str]) -> int:
@@ -31,6 +38,7 @@ def run(argv: list[str]) -> int:
                         help="language of the texts, of a model of many (eng_Latn, en_XX, en); default: its checkpoint's")
     parser.add_argument("--to", dest="target", default="", metavar="CODE", help="language to translate into, of such a model")
     parser.add_argument("--scores", action="store_true", help="print the score before each translation")
+    parser.add_argument("--json", action="store_true", help="one JSON object a text")
     parser.add_argument("--batch-lines", type=int, default=64, metavar="N",
                         help="most lines translated together (default: 64)")
     parser.add_argument("--too-long", choices=("split", "refuse"), default="split",
@@ -40,6 +48,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--explain-settings", action="store_true", help=HELP)
     add_generation_flags(parser)
     arguments = parser.parse_args(argv)
+    if arguments.json and arguments.scores:
+        raise UsageError("--json tells the score already; drop --scores")
     model = load(arguments.model, precision=arguments.precision)
     model.require("translate")
     model = model.between(arguments.source, arguments.target)
@@ -53,9 +63,12 @@ def run(argv: list[str]) -> int:
         number = 0
         for lines in batches(arguments.text, arguments.batch_lines):
             results = model.generate(lines, too_long=arguments.too_long, first=number, **options)
-            for result in results:
+            for line, result in zip(lines, results, strict=True):
                 number += 1
-                _print(result, number if max(chosen.n_best, chosen.n) > 1 else None, arguments.scores)
+                if arguments.json:
+                    print(json.dumps({"source": line, **as_json(model, result, "translation")}, ensure_ascii=False))
+                else:
+                    _print(model, result, number if max(chosen.n_best, chosen.n) > 1 else None, arguments.scores)
             sys.stdout.flush()
             tell(model)
             if bar is not None:
@@ -63,9 +76,9 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _print(result: Result, number: int | None, scores: bool) -> None:
+def _print(model: Model, result: Result, number: int | None, scores: bool) -> None:
     for alternative in result.alternatives or (result,):
         parts = [f"{alternative.score:.4f}"] if scores else []
         if number is not None:
             parts.append(str(number))
-        sys.stdout.write("\t".join([*parts, one_line(alternative.text)]) + "\n")
+        print("\t".join([*parts, one_line(alternative.text)]), *token_lines(model, alternative), sep="\n")

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from weft.decode.rows import Request
-from weft.errors import UsageError
 from weft.spec.runner import Best, Runner
 from weft.spec.trace import Trace
+
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ class Guesser(Protocol):
 class Ahead:
     """A Runner of one row over another one."""
 
-    def __init__(self, runner: Runner, guesser: Guesser, request: Request) -> None:
+    def __init__(self, runner: Runner, guesser: Guesser, request: Request, recorder: Recorder | None = None) -> None:
         self.eos, self.start_token = runner.eos, runner.start_token
         self.vocabulary_size, self.max_target = runner.vocabulary_size, runner.max_target
         self.runner, self.guesser = runner, guesser
+        self.request, self.recorder = request, recorder
         self._tokens = list(request.prompt[:-1])
         self._end = len(request.prompt) + request.limit - 1
         """Tokens that are ever read: the last one generated is not."""
@@ -73,7 +76,7 @@ class Ahead:
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
              ) -> np.ndarray | Best:
         if trace is not None:
-            raise UsageError("what is read ahead is not traced; leave out lookup and draft, which change the speed only")
+            raise NotImplementedError("a recorder watches the runner below, where every token is read")
         (token,), asked = tokens.tolist(), (best, tuple(banned))
         self._tokens.append(token)
         expected = self.proposal
@@ -82,6 +85,8 @@ class Ahead:
         else:
             self._read(token, best, banned)
             self._asked = asked
+        if self.recorder is not None:
+            self.recorder.seen = self.recorder.seen_ahead[self._right]
         return _row(self._scores, self._right)
 
     def _read(self, token: int, best: int | None, banned: Sequence[int]) -> None:
@@ -92,6 +97,8 @@ class Ahead:
                 self.runner.drop(len(self._guesses) - self._right)
         room = self._end - len(self._tokens)
         self._guesses, self._right = self.guesser.guess(self._tokens, room) if room > 0 else [], 0
+        if self.recorder is not None:
+            self.recorder.guessed(self.request, self._guesses)
         self._scores = self.runner.step(np.array([[token, *(guess.token for guess in self._guesses)]]), best, banned)
 
     def gather(self, rows: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -88,7 +89,8 @@ class Draft:
 
     def __init__(self, batch: Batch) -> None:
         """batch: its one request, and the draft model's runner."""
-        self.batch, self.runner = batch, batch.runner
+        self.batch, self.runner, self._chain = batch, batch.runner, copy(batch.chain)
+        self._chain.recorder = None  # which hears of the model's own scores only
         (self.request,) = batch.requests
         self._random = random_stream(self.request, 1)  # apart from the numbers that decide what is kept
         self._read = list(self.request.prompt[:-1])
@@ -122,8 +124,8 @@ class Draft:
     def _choose(self, logits: np.ndarray, generated: list[int]) -> Guess:
         """logits [1, V] of what follows the tokens generated."""
         rows = Rows([self.request], np.array([generated], np.int64), self.batch.ends)
-        logits = self.batch.chain.ruled(logits, rows, self.batch.banned(len(generated)))
+        logits = self._chain.ruled(logits, rows, self.batch.banned(len(generated)))
         if not self.batch.options.draws:
             return Guess(int(logits[0].argmax()))
-        shaped = self.batch.chain.shaped(logits, rows)
+        shaped = self._chain.shaped(logits, rows)
         return Guess(int(draw(shaped, np.array([self._random.random()]))[0]), probabilities(shaped)[0])

@@ -77,13 +77,15 @@ def _all(batch: Batch, draft: Runner | None, steps: bool, strategy: type[Strateg
     for request in batch.requests:
         one = replace(batch, requests=[request])
         guesser = Lookup(request, batch.options.lookup) if draft is None else Draft(replace(one, runner=draft))
-        ahead = Ahead(batch.runner, guesser, request)
+        ahead = Ahead(batch.runner, guesser, request, batch.recorder)
         yield from _decode(replace(one, runner=ahead, ahead=ahead), steps)
 
 
 def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -> Iterator[GenerationEvent]:
     runner, chooser = batch.runner, choose(batch) if strategy is None else strategy(batch)
     chooser.reports_steps = steps
+    if batch.recorder is not None:
+        batch.recorder.begins(batch.requests)
     tokens = _start(runner, batch.requests, chooser)
     for step in itertools.count():
         outcome = chooser.advance(step, runner.step(tokens, chooser.best, batch.banned(step)))
@@ -170,23 +172,35 @@ def _start(runner: Runner, requests: Sequence[Request], strategy: Strategy) -> n
     return np.repeat(np.array([request.prompt[-1] for request in requests], dtype=np.int64), rows)
 
 
+def room(window: int, read: int, options: GenerationOptions) -> int:
+    """Most new tokens behind `read` others in a window: the last one is not read, but by contrastive search."""
+    return window - read + (0 if options.penalty_alpha else 1)
+
+
 def limit_of(runner: Runner, options: GenerationOptions, length: int, prompted: bool, limits: Sequence[int] | None = None,
              index: int = 0) -> int:
-    """Most new tokens of one request: what is asked for, within the window."""
-    room = runner.max_target - (length - 1 if prompted else 0)
-    room -= options.penalty_alpha > 0  # contrastive search reads its last token too
-    asked = options.max_new_tokens if limits is None else limits[index]
+    """Most new tokens of one request: what is asked for, within the window. length: of its source or prompt.
+
+    Raises WindowError, with the numbers, for what does not fit, and UsageError for a limit that cannot be.
+    """
+    asked, least = options.max_new_tokens if limits is None else limits[index], options.min_new_tokens
+    most, held = room(runner.max_target, length if prompted else 1, options), f"the model's window of {runner.max_target}"
+    prompt = f"a prompt of {length} tokens and " if prompted else ""
     if asked is not None and asked < 0:
         raise UsageError(f"request {index}: its limit is {asked} new tokens; it must be 0 or more")
-    if room < 1 and asked != 0:
-        raise WindowError(f"request {index}: a prompt of {length} tokens leaves no room in the model's window of "
-                          f"{runner.max_target}; shorten it by {1 - room} or more")
+    if asked == 0:
+        return 0
+    if most < 1:
+        raise WindowError(f"request {index}: a prompt of {length} tokens leaves no room in {held}; shorten it by {1 - most} or "
+                          f"more")
     if asked is None:
-        return max(0, room if prompted else min(room, options.min_new_tokens + 2 * length + 10))
-    if asked > room:
-        prompt = f"a prompt of {length} tokens and " if prompted else ""
-        raise WindowError(f"request {index}: {prompt}{asked} new tokens do not fit the model's window of "
-                          f"{runner.max_target}; ask for at most {max(room, 0)}")
+        asked = most if prompted else min(most, least + 2 * length + 10)
+    elif asked > most:
+        raise WindowError(f"request {index}: {prompt}{asked} new tokens do not fit {held}; ask for at most {most}")
+    if asked < least:
+        kind, held = (WindowError, held) if limits is None else (UsageError, f"its limit of {asked}")
+        raise kind(f"request {index}: {prompt}at least {least} new tokens (min_new_tokens) do not fit {held}; ask for at most "
+                   f"{asked}")
     return asked
 
 

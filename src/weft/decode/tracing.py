@@ -6,25 +6,28 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from weft.decode.inputs import row_of
 from weft.decode.strategies import name_of
 from weft.errors import UsageError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.decoding_trace import DecodingTrace, RequestTrace
+from weft.spec.ranges import Range, check_number, shown
 from weft.text import Tokenizer
 
 
 def check_selection(config: c.ModelConfig, candidates: int, layers: Sequence[int] | None, heads: Sequence[int] | None) -> None:
     """Raises UsageError for layers or heads that no stack of the model has."""
-    if candidates < 1:
-        raise UsageError(f"candidates is {candidates}; a trace keeps 1 or more of each step's likeliest tokens")
+    check_number("candidates", candidates, int, Range(1), 10)
     stacks = [stack for stack in (config.encoder, config.decoder) if stack is not None]
     most = {"layers": max(stack.layers for stack in stacks),
             "heads": max(stack.attention.heads if isinstance(stack, c.TransformerStack) else 1 for stack in stacks)}
     for name, wanted in (("layers", layers), ("heads", heads)):
-        bad = [number for number in wanted or () if not 0 <= number < most[name]]
+        if wanted is None:
+            continue
+        bad = [number for number in row_of(wanted, name) if not 0 <= number < most[name]]
         if bad:
-            raise UsageError(f"{name} holds {bad[0]}; this model's {name} run from 0 to {most[name] - 1}")
+            raise UsageError(f"{name} holds {shown(bad[0])}; this model's {name} run from 0 to {most[name] - 1}")
 
 
 def changed(options: GenerationOptions) -> dict[str, Any]:
@@ -34,11 +37,11 @@ def changed(options: GenerationOptions) -> dict[str, Any]:
 
 
 def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: GenerationOptions,
-              requests: Sequence[RequestTrace]) -> DecodingTrace:
+              requests: Sequence[RequestTrace], draft: str = "") -> DecodingTrace:
     """The whole trace, with what each token adds to a text."""
     ids = sorted({token for request in requests for token in _ids(request)})
     return DecodingTrace(model, config.kind, name_of(options), changed(options),
-                         {token: _piece(tokenizer, token) for token in ids}, tuple(requests))
+                         {token: _piece(tokenizer, token) for token in ids}, tuple(requests), draft)
 
 
 def _piece(tokenizer: Tokenizer, token: int) -> str:
@@ -53,6 +56,8 @@ def _ids(request: RequestTrace) -> Iterator[int]:
     yield from (*request.source, *request.prompt)
     for result in request.results:
         yield from result.tokens
+    for one in request.guesses:
+        yield from one.tokens.tolist()
     for step in request.steps:
         yield from step.continuations.tokens.tolist()
         yield from (token for token in step.candidates.flatten().tolist() if token >= 0)

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
+from weft.decode.inputs import own_kinds
 from weft.errors import UsageError
+from weft.spec.ranges import shown
 from weft.text import Tokenizer
 from weft.text.forms import Forms
+from weft.text.trainers import check_text
 
 Row = tuple[int, ...]
 
@@ -27,13 +30,12 @@ class Wording:
         self._readers: dict[str, Callable[[str, Any], Any]] = {
             "banned_words": self._banned, "forced_words": self._forced, "prefix": self._prefix, "suffix": self._suffix,
             "banned": self._tokens, "eos": self._tokens, "forced_first": self._token, "forced_last": self._token,
-            "logit_bias": self._biases, "stop": lambda name, value: (value,) if isinstance(value, str) else value,
-            "json_schema": lambda name, value: json.dumps(value) if isinstance(value, Mapping) else value}
+            "logit_bias": self._biases, "stop": self._stops, "json_schema": self._schema}
 
     def in_ids(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Option values with ids in place of texts, and tuples in place of lists. Raises UsageError."""
-        return {name: _as_tuples(self._readers.get(name, lambda name, value: value)(name, value))
-                for name, value in options.items()}
+        read = {name: (self._readers.get(name), own_kinds(value)) for name, value in options.items()}
+        return {name: value if reader is None else own_kinds(reader(name, value)) for name, (reader, value) in read.items()}
 
     # ------------------------------------------------------------ one option each
 
@@ -44,7 +46,10 @@ class Wording:
             rows += [word] if not isinstance(word, str) or not word else [
                 row for form in dict.fromkeys((word, word[0].upper() + word[1:], word[0].lower() + word[1:]))
                 for row in self._spellings(name, form, must=form == word).values()]
-        return tuple(dict.fromkeys(map(_as_tuples, rows)))
+        try:
+            return list(dict.fromkeys(rows))
+        except TypeError:  # what is no row is refused with the options
+            return rows
 
     def _forced(self, name: str, value: Any) -> Any:
         """Each word as it stands in running text: after a space, where its script puts one between words."""
@@ -76,10 +81,24 @@ class Wording:
             return found
         row = self._spellings(name, value).get(0, ())
         if len(row) != 1:
+            number = f"; a token's id is a number, id:{value} on the command line" if value.isdecimal() else ""
             pieces = f"but of {len(row)}: {', '.join(map(repr, self._tokenizer.tokens(row)))}" if row else "nor the text of one"
-            raise UsageError(f"{name} names {value!r:.60}, which is no token of this model, {pieces}; banned_words takes words "
-                             f"of any length")
+            raise UsageError(f"{name} names {value!r:.60}, which is no token of this model, {pieces}{number}; banned_words "
+                             f"takes words of any length")
         return row[0]
+
+    def _stops(self, name: str, value: Any) -> Any:
+        texts = (value,) if isinstance(value, str) else value
+        for text in texts if isinstance(texts, tuple) else ():
+            if isinstance(text, str):
+                check_text(text)
+        return texts
+
+    def _schema(self, name: str, value: Any) -> Any:
+        try:
+            return json.dumps(value) if isinstance(value, Mapping) else value
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"{name} is {shown(value)}, which cannot be written as JSON: {error}") from error
 
     def _biases(self, name: str, value: Any) -> Any:
         pairs = value.items() if isinstance(value, Mapping) else value
@@ -136,10 +155,6 @@ class Wording:
 def _each(value: Any) -> Any:
     """A single text is a list of one."""
     return [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(map(_as_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _spaces(text: str) -> int:

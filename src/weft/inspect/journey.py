@@ -50,7 +50,8 @@ class _Teller:
     def opening(self) -> Iterator[Text]:
         yield Text(f"{self.trace.model}: {self.trace.kind}, {self.trace.strategy} search"
                    if self.trace.strategy != "sampling" else f"{self.trace.model}: {self.trace.kind}, sampling", "bold")
-        given = ", ".join(f"{name} {value}" for name, value in self.trace.options.items())
+        given = ", ".join(f"{name} {value}" for name, value in (
+            *self.trace.options.items(), *([("draft", self.trace.draft)] if self.trace.draft else [])))
         yield Text(f"options that are not at their defaults: {given or 'none'}; at most {self.request.limit} new tokens")
         if self.request.text:
             yield Text(f"input: {self.request.text!r}")
@@ -111,9 +112,10 @@ class _Teller:
             yield from self._candidates(step, int(row))
             yield from self._removed(step, int(row))
             if not np.isnan(step.drawn[row]):
-                yield Text(f"    drew {step.drawn[row]:.4f}: the first token, by id, with which what is left adds up to more")
+                yield Text(f"    drew {step.drawn[row]:.4f}: {self._drawn(number - 1, step)}")
             yield from self._looked_at(step, int(row))
         yield from self._decision(step)
+        yield from self._guessed(number - 1)
 
     def _candidates(self, step: Step, row: int) -> Iterator[Text]:
         """A bar of the model's probability for each, what the processors left of it, and which of them removed it."""
@@ -152,9 +154,35 @@ class _Teller:
         best = np.argsort(-weights, kind="stable")[:4]
         yield Text("    looked at " + ", ".join(f"{self.word(seen[place])} {weights[place]:.0%}" for place in best), "dim")
 
+    def _drawn(self, number: int, step: Step) -> str:
+        """What the random number of a step, from 0, decided."""
+        found = self.request.guess(number)
+        q = found[0].probabilities[found[1]] if found else np.nan
+        if found is None or np.isnan(q):
+            return "the first token, by id, with which what is left adds up to more"
+        place = step.candidates[0].tolist().index(int(found[0].tokens[found[1]]))
+        share = min(1.0, float(np.exp(step.log_probs[-1, 0, place])) / q)
+        return f"below {share:.4f}, what the model gives of the draft's {q:.2%}, the guess is kept; above that, the rest of " \
+               f"the number draws from what the model gives more than the draft"
+
+    def _guessed(self, number: int) -> Iterator[Text]:
+        """What became of the guess at a step, from 0, and what was guessed with it."""
+        found = self.request.guess(number)
+        if found is None:
+            return
+        one, place = found
+        if place == 0:
+            guessed = self.words(one.tokens.tolist())
+            yield Text(f"  guessed ahead and read together: {guessed}; {one.accepted} of {len(one.tokens)} came true", "cyan")
+        became = "came true" if place < one.accepted else "did not, and what was read from it on is taken back"
+        yield Text(f"    guess {place + 1}, {self.word(one.tokens[place])}, {became}", "dim")
+
     def _decision(self, step: Step) -> Iterator[Text]:
         """The hypotheses and what became of them; one that goes on alone needs no list."""
         told = step.continuations
+        if told.measures:
+            yield from self._weighed(step)
+            return
         if len(step.sums) == 1 and len(told) == 1:
             fate = "" if told.fates[0] == KEPT else f", and it is over (score {told.scores[0]:.3f})"
             yield Text(f"  chosen: {self.word(told.tokens[0])}{fate}", "green")
@@ -167,11 +195,26 @@ class _Teller:
             yield Text(f"    {became:24} {told.sums[place]:9.3f}  {told.parents[place] + 1} + {self.word(told.tokens[place])}",
                        _FATES[fate])
 
+    def _weighed(self, step: Step) -> Iterator[Text]:
+        """Candidates of contrastive search, the chosen one first."""
+        told, alpha = step.continuations, self.trace.options.get("penalty_alpha", np.nan)
+        yield Text(f"  candidates: {1 - alpha:g} x probability, less {alpha:g} x likeness to what is there", "dim")
+        for place, token in enumerate(told.tokens):
+            before, likeness, after = (told.measures[name][place] for name in ("before", "likeness", "after"))
+            fate = "" if told.fates[place] != FINISHED else f", and it is over (score {told.scores[place]:.3f})"
+            yield Text(f"  {'>' if place == 0 else ' '} {np.exp(told.log_probs[place]):7.2%}  {before:.4f} - {alpha:g} x "
+                       f"{likeness:7.4f} = {after:7.4f}  {self.word(token)}{fate}", _FATES[told.fates[place]])
+
     def results(self) -> Iterator[Text]:
         yield from _heading("result" if len(self.request.results) < 2 else "results, best first")
-        reasons = {"end": "ended by itself", "stop": "ended by a stop text", "limit": "cut at the limit of new tokens"}
+        reasons = {"end": "ended by itself", "stop": "ended by a stop text", "limit": "cut at the limit of new tokens",
+                   "unmet": "without all its forced words"}
         for result, text in zip(self.request.results, self.request.texts, strict=True):
-            yield Text(f"{text!r}  score {result.score:.4f}, {len(result.tokens)} tokens, {reasons.get(result.reason, '')}")
+            yield Text(f"{text!r}  score {result.score:.4f}, {len(result.tokens)} tokens, {reasons[result.reason]}")
+        rounds = self.request.guesses
+        if rounds:
+            yield Text(f"guessed ahead: {sum(len(one.tokens) for one in rounds)} tokens in {len(rounds)} rounds, of which "
+                       f"{sum(one.accepted for one in rounds)} came true", "dim")
 
 
 def _heading(text: str) -> Iterator[Text]:

@@ -4,7 +4,7 @@ Legend: S stages of the chain, R rows of a request, C candidates of a row, N con
 H heads, T positions of a row so far.
 
 The file is a safetensors file: every array under its place in the tree (`requests.0.steps.3.scores`), everything else as
-JSON in its metadata, with the version of this schema and a SHA-256 of it all.
+JSON in its metadata, with the version of this schema and a SHA-256 of it all. Equal traces make equal files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 from weft.errors import DataError
 from weft.spec.events import Hypothesis
 
-VERSION = 1
+VERSION = 2
+KEY = "weft.decoding_trace"
 KEPT, FINISHED, PRUNED = "kept", "finished", "pruned"
 
 
@@ -33,7 +34,8 @@ class Continuations:
 
     parents: row of this step that each continues. sums: of the log-probabilities, this token's included. scores: what the
     search ranks finished hypotheses by, were it to finish here (semantics 5). fates: kept, finished or pruned. places: row
-    of the next step that each becomes, -1 where it is not kept.
+    of the next step that each becomes, -1 where it is not kept. measures: what else the choice went by: of contrastive
+    search `before`, (1 - alpha) p, the degeneration penalty `likeness`, a cosine, and `after`, before - alpha * likeness.
     """
 
     parents: np.ndarray
@@ -43,9 +45,25 @@ class Continuations:
     scores: np.ndarray
     places: np.ndarray
     fates: tuple[str, ...]
+    measures: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.fates)
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Tokens that were read ahead, along with the one before them, so that their scores were there if they came true.
+
+    step: number, from 0, of the step whose choice the first of them guesses; the next guesses at the step after it. tokens:
+    int64 [G]. probabilities: float64 [G], with which a draft model drew each; NaN where it was not drawn. accepted: how many,
+    from the first on, became the choice of their steps; the others were taken back.
+    """
+
+    step: int
+    tokens: np.ndarray
+    probabilities: np.ndarray
+    accepted: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,8 @@ class RequestTrace:
 
     source: ids that the encoder read; prompt: those that the decoder began with, its start token or a prompt.
     reading: inspection points of the source, or of the prompt without its last token, [T, D] and [H, T, T].
-    results: what came out, best first, and texts: as text.
+    results: what came out, best first, and texts: as text. guesses: rounds of guessing ahead, in order; steps are those of
+    every token, however many were read together.
     """
 
     text: str
@@ -103,6 +122,12 @@ class RequestTrace:
     steps: tuple[Step, ...]
     results: tuple[Hypothesis, ...]
     texts: tuple[str, ...] = ()
+    guesses: tuple[Guesses, ...] = ()
+
+    def guess(self, step: int) -> tuple[Guesses, int] | None:
+        """What was guessed for a step, from 0: the round, and the place of the guess in it; None if nothing was."""
+        return next(((one, step - one.step) for one in self.guesses
+                     if 0 <= step - one.step < len(one.tokens) and step - one.step <= one.accepted), None)
 
     def tokens(self, step: int, row: int) -> tuple[int, ...]:
         """What the hypothesis in a row of a step had generated before it, by its ancestry."""
@@ -118,7 +143,8 @@ class RequestTrace:
 class DecodingTrace:
     """A trace of all requests that were decoded together.
 
-    options: those that were not at their defaults. pieces: text of every token id that occurs.
+    options: those that were not at their defaults. pieces: text of every token id that occurs. draft: name of the model that
+    guessed ahead.
     """
 
     model: str
@@ -127,36 +153,41 @@ class DecodingTrace:
     options: dict[str, Any]
     pieces: dict[int, str]
     requests: tuple[RequestTrace, ...]
+    draft: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write one file; one that is there is replaced. Raises OSError."""
         from safetensors.numpy import save
 
         arrays: dict[str, np.ndarray] = {}
-        header = json.dumps({"version": VERSION, "trace": _split(self, "", arrays)}, ensure_ascii=False)
-        content = save(arrays, {"weft.decoding_trace": header, "sha256": _digest(header, arrays)})
+        content = json.dumps(_split(self, "", arrays), ensure_ascii=False)
+        header = f'{{"version": {VERSION}, "sha256": "{_digest(content, arrays)}", "trace": {content}}}'
         temporary = Path(f"{path}.tmp")
-        temporary.write_bytes(content)
+        temporary.write_bytes(save(arrays, {KEY: header}))  # of several keys the library would change the order
         os.replace(temporary, path)
 
     @staticmethod
     def load(path: str | Path) -> DecodingTrace:
         """Read what `save` wrote. Raises DataError for another version, another kind of file, or damage."""
-        header, arrays, digest = _read(Path(path))
-        if digest != _digest(header, arrays):
-            raise DataError(f"{path} is damaged: its content is not what was saved; copy or record it again")
-        found = json.loads(header)
-        if found["version"] != VERSION:
-            raise DataError(f"{path} is a trace of version {found['version']}; this Weft reads version {VERSION}. Open it with "
+        header, arrays = _read(Path(path))
+        try:
+            found = json.loads(header)
+            version, content = found["version"], json.dumps(found["trace"], ensure_ascii=False)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is damaged: its header cannot be read ({error!r:.80}); copy or record it again") from error
+        if version != VERSION:
+            raise DataError(f"{path} is a trace of version {version!r:.20}; this Weft reads version {VERSION}. Open it with "
                             f"the Weft that wrote it, or record it again")
+        if found.get("sha256") != _digest(content, arrays):
+            raise DataError(f"{path} is damaged: its content is not what was saved; copy or record it again")
         try:
             return _join(DecodingTrace, found["trace"], arrays)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} is no sound trace of version {VERSION} ({error!r:.80}); record it again") from error
 
 
-def _read(path: Path) -> tuple[str, dict[str, np.ndarray], str]:
-    """Header, arrays and digest. Raises DataError."""
+def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """Header and arrays. Raises DataError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -166,14 +197,14 @@ def _read(path: Path) -> tuple[str, dict[str, np.ndarray], str]:
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise DataError(f"{path} cannot be read as a decoding trace: {error}. Give a file that DecodingTrace.save or "
                         f"weft explain --save wrote") from error
-    if "weft.decoding_trace" not in metadata:
+    if KEY not in metadata:
         raise DataError(f"{path} is a safetensors file, but no decoding trace; give one that DecodingTrace.save or "
                         f"weft explain --save wrote")
-    return metadata["weft.decoding_trace"], arrays, metadata.get("sha256", "")
+    return metadata[KEY], arrays
 
 
-def _digest(header: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(header.encode())
+def _digest(content: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(content.encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
         digest.update(np.ascontiguousarray(arrays[name]).data)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from weft.errors import UnknownNameError
+from weft.errors import UnknownNameError, UsageError
+from weft.spec.ranges import shown
 
 PRESETS: dict[str, dict[str, Any]] = {
     # transformers, generation/utils.py: _get_logits_processor (order), _beam_search (scores, length, end).
@@ -31,6 +32,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(name: str) -> dict[str, Any]:
     """The option values of a tool: hf, vllm, ctranslate2 or llama.cpp. Raises UnknownNameError."""
+    if not isinstance(name, str):
+        raise UsageError(f"preset is {shown(name)}; it must be the name of a tool: {', '.join(PRESETS)}")
     if name not in PRESETS:
         raise UnknownNameError("preset", name, PRESETS)
     return dict(PRESETS[name])

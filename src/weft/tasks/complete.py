@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from weft.data import Ragged
+from weft.decode.loop import room
 from weft.errors import UsageError, WindowError
 from weft.metrics import Score, bits_per_character, perplexity
 from weft.spec import config as c
+from weft.spec.decoding import GenerationOptions
+from weft.spec.ranges import check_choice
 from weft.tasks.task import Encoded, Example
 from weft.tasks.windows import WindowTask, cut, window_size
 from weft.text import Tokenizer
@@ -85,18 +88,24 @@ def given_ids(tokenizer: Tokenizer, special: c.SpecialTokens, prompt: str | Sequ
     return read, output_ids(tokenizer, special, completion, end)
 
 
-def fit(ids: Sequence[int], config: c.ModelConfig, new: int | None, truncate: Truncate, name: str = "the prompt") -> list[int]:
-    """A prompt that leaves room for `new` tokens (None: one) in the window, cut at its beginning if `truncate` is "left".
+def fit(ids: Sequence[int], config: c.ModelConfig, options: GenerationOptions, truncate: Truncate, name: str = "the prompt"
+        ) -> list[int]:
+    """A prompt that leaves room in the window for as many tokens as are asked for, one at least, cut at its beginning if
+    `truncate` is "left".
 
     Raises WindowError with the three numbers.
     """
-    window, wanted = config.window.target, 1 if new is None else new
-    over = len(ids) + wanted - window
-    if over <= 0:
+    check_choice("truncate", truncate, get_args(Truncate))
+    window, most = config.window.target, options.max_new_tokens
+    wanted = max(1, options.min_new_tokens) if most is None else most
+    over = wanted - room(window, len(ids), options)
+    if over <= 0 or (wanted == 0 and not options.prompt_logprobs):
         return list(ids)
-    if truncate == "refuse" or wanted >= window:
-        raise WindowError(f"{name} has {len(ids)} tokens; with {wanted} new ones that is {over} more than the model's window "
-                          f"of {window}. Shorten it, ask for fewer new tokens (max_new_tokens), or let its beginning be cut "
+    if truncate == "refuse" or wanted > room(window, 1, options):
+        fewer = "min_new_tokens" if most is None and wanted > 1 else "max_new_tokens"
+        unread = "" if options.penalty_alpha else ", the last of which is not read,"
+        raise WindowError(f"{name} has {len(ids)} tokens; with {wanted} new ones{unread} that is {over} more than the model's "
+                          f"window of {window}. Shorten it, ask for fewer new tokens ({fewer}), or let its beginning be cut "
                           f"(truncate='left', --truncate left)")
     kept = len(config.special.prefix)
     start = kept if tuple(ids[:kept]) == config.special.prefix else 0

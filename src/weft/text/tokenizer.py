@@ -213,7 +213,7 @@ class Tokenizer:
                 "special_tokens": {name: {"id": name, "ids": [token], "tokens": [name]} for token, name in names.items()}}
 
     def id_of(self, token: str) -> int | None:
-        return self._hf.token_to_id(token)
+        return self._hf.token_to_id(trainers.check_text(token))
 
 
 class StreamDecoder:

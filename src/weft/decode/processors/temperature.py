@@ -10,6 +10,9 @@ import numpy as np
 from weft.decode.rows import Rows
 from weft.spec.decoding import GenerationOptions
 
+LEAST = 1e-8
+"""Below it, as at it, the best token alone is drawn, and no quotient is beyond float32."""
+
 
 @dataclass(frozen=True)
 class Temperature:
@@ -19,7 +22,9 @@ class Temperature:
 
     @classmethod
     def from_options(cls, options: GenerationOptions) -> Temperature | None:
-        return cls(options.temperature) if options.temperature not in (0.0, 1.0) else None
+        if options.temperature in (0.0, 1.0):
+            return None
+        return cls(max(options.temperature, LEAST))
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         return logits / np.float32(self.value)

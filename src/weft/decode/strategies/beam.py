@@ -79,19 +79,21 @@ def best_candidates(beams: Beams, best: Best, count: int) -> Candidates:
     tokens, log_probs = (part.reshape(lists, width, -1) for part in (best.tokens, best.log_probs))
     scores = (beams.scores[:, :, None] + log_probs).reshape(lists, -1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    take = np.take_along_axis
-    return Candidates(take(scores, order, 1), order // tokens.shape[2], take(tokens.reshape(lists, -1), order, 1),
-                      take(log_probs.reshape(lists, -1), order, 1))
+    places = order + np.arange(0, scores.size, scores.shape[1])[:, None]  # flat; a tenth of the time of take_along_axis
+    return Candidates(scores.take(places), order // tokens.shape[2], tokens.take(places), log_probs.take(places))
 
 
 def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple[Beams, np.ndarray]:
     """The first W candidates that go on, and which live hypothesis each continues, int64 [Q, W]."""
     width = beams.scores.shape[1]
-    order = np.argsort(ended, axis=1, kind="stable")[:, :width]
-    take = np.take_along_axis
-    parents, tokens, log_probs, scores = (
-        take(part, order, 1) for part in (candidates.parents, candidates.tokens, candidates.log_probs,
-                                          np.where(ended, np.float32(-np.inf), candidates.scores)))
+    parts = (candidates.parents, candidates.tokens, candidates.log_probs, candidates.scores)
+    if ended[:, :width].any():
+        order = np.argsort(ended, axis=1, kind="stable")[:, :width]
+        places = order + np.arange(0, ended.size, ended.shape[1])[:, None]
+        parts = (*parts[:3], np.where(ended, np.float32(-np.inf), candidates.scores))
+        parents, tokens, log_probs, scores = (part.take(places) for part in parts)
+    else:
+        parents, tokens, log_probs, scores = (part[:, :width] for part in parts)
     old = beams.pick(parents)
     return Beams(scores, np.concatenate((old.tokens, tokens[:, :, None]), 2),
                  np.concatenate((old.log_probs, log_probs[:, :, None]), 2), old.notes), parents
@@ -201,14 +203,18 @@ class Beam:
 
     def reasons(self, candidates: Candidates, beams: Beams, live: Sequence[Request]) -> np.ndarray:
         """[Q, C]: why each continuation of `beams` is over; "" if it goes on."""
-        at_limit = np.array([beams.length + 1 >= request.limit for request in live])
-        reasons = np.where(at_limit[:, None], "limit", np.full(candidates.tokens.shape, "", dtype="<U5"))
+        reasons = np.zeros(candidates.tokens.shape, "<U5")
+        for row, request in enumerate(live):
+            if beams.length + 1 >= request.limit:
+                reasons[row] = "limit"
         if self.batch.stops is not None:
             for row, column in np.argwhere(np.isfinite(candidates.scores)).tolist():
                 before = beams.tokens[row, candidates.parents[row, column]].tolist()
                 tokens = [*before, int(candidates.tokens[row, column])]
                 reasons[row, column] = self.batch.reason(live[row], tokens) or ""
-        return np.where(np.isin(candidates.tokens, list(self.batch.ends)), "end", reasons)
+        for end in self.batch.ends:
+            reasons[candidates.tokens == end] = "end"
+        return reasons
 
     def _collect(self, candidates: Candidates, reasons: np.ndarray) -> None:
         """Finish the candidates that ended among the first W; keep each list's best W."""

@@ -8,12 +8,26 @@ chosen so too, an encoder-decoder's h_j begin with its start token, and the end 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from weft.decode.recorder import Recorder
 from weft.decode.strategies.single import SingleRow
 from weft.decode.strategies.strategy import Batch, Outcome
+from weft.decode.watched import Seen
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """How the candidates compare, all float32 [Q, K]: (1 - alpha) p, the largest cosine with a state before, and the first
+    less alpha times the second; -inf for a forbidden token, which is no candidate."""
+
+    before: np.ndarray
+    likeness: np.ndarray
+    after: np.ndarray
 
 
 class Contrastive(SingleRow):
@@ -25,6 +39,9 @@ class Contrastive(SingleRow):
         self.count = max(self.rows, batch.options.logprobs)
         self.best = None if batch.chain.needs_logits else self.count
         self._candidates: Best | None = None
+        self._weighed: Weighed | None = None
+        self._seen: Seen | None = None
+        """What a recorder saw when the candidates were found."""
         self._contexts: dict[int, np.ndarray] = {}
         """Of each request, the directions of all hidden states so far, float32 [read, D]."""
 
@@ -33,22 +50,33 @@ class Contrastive(SingleRow):
         return options.penalty_alpha > 0
 
     def advance(self, step: int, scores: np.ndarray | Best) -> Outcome:
-        hidden = _directions(self.batch.runner.hidden()).reshape(len(self.live), self.rows, -1)
+        hidden, recorder = _directions(self.batch.runner.hidden()).reshape(len(self.live), self.rows, -1), self.batch.recorder
         if self._candidates is None:
             self._read_prompts()  # its rows are still alike
             winners, outcome = np.zeros(len(self.live), np.int64), Outcome(np.arange(len(self.live)), np.empty(0, np.int64))
         else:
-            winners = self._winners(self._candidates, hidden)
-            chosen = np.arange(len(self.live)), winners
-            outcome = self.take(self._candidates.tokens[chosen], self._candidates.log_probs[chosen], self._candidates)
+            winners, outcome = self._choose(self._candidates, hidden)
         kept = outcome.parents
         rows = kept * self.rows + winners[kept]
         for request, state in zip(self.live, hidden[kept, winners[kept]], strict=True):
             self._contexts[request.index] = np.concatenate((self._contexts[request.index], state[None]))
+        if recorder is not None:
+            self._seen = recorder.seen = recorder.seen.of_rows(rows)
+            recorder.reads_on()
         if not len(kept):
             return outcome
         self._candidates = self._best(step, scores, rows)
         return Outcome(rows.repeat(self.rows), self._candidates.tokens[:, : self.rows].reshape(-1), outcome.events)
+
+    def _choose(self, candidates: Best, hidden: np.ndarray) -> tuple[np.ndarray, Outcome]:
+        """Which candidate of each request, int64 [Q], of equals the likeliest; and what that makes of the requests."""
+        self._weighed = self._weigh(candidates, hidden)
+        winners = self._weighed.after.argmax(axis=1)
+        chosen = np.arange(len(winners)), winners
+        outcome = self.take(candidates.tokens[chosen], candidates.log_probs[chosen], candidates)
+        if self.batch.recorder is not None:
+            self.batch.recorder.decided(outcome)
+        return winners, outcome
 
     def _read_prompts(self) -> None:
         states = _directions(self.batch.runner.hidden(prompt=True))
@@ -61,13 +89,23 @@ class Contrastive(SingleRow):
             return Best(scores.tokens[rows], scores.log_probs[rows])
         return self.chain.best(scores[rows], self.standing(), self.batch.banned(step), self.count)
 
-    def _winners(self, candidates: Best, hidden: np.ndarray) -> np.ndarray:
-        """hidden: directions of the candidates, [Q, K, D] -> which of them is chosen, int64 [Q]; of equals the likeliest."""
+    def _weigh(self, candidates: Best, hidden: np.ndarray) -> Weighed:
+        """hidden: directions of the candidates, [Q, K, D]."""
         alpha, likelihoods = self.options.penalty_alpha, candidates.log_probs[:, : self.rows]
         likeness = np.stack([(states @ self._contexts[request.index].T).max(axis=1)
                              for request, states in zip(self.live, hidden, strict=True)])
-        scores = (1 - alpha) * np.exp(likelihoods) - alpha * likeness
-        return np.where(np.isfinite(likelihoods), scores, -np.inf).argmax(axis=1)  # a forbidden token is none
+        before = (1 - alpha) * np.exp(likelihoods)
+        return Weighed(before, likeness, np.where(np.isfinite(likelihoods), before - alpha * likeness, -np.inf))
+
+    def tell(self, recorder: Recorder, tokens: np.ndarray, log_probs: np.ndarray) -> None:
+        """Of all candidates, the best first."""
+        assert self._candidates is not None and self._weighed is not None
+        order = np.argsort(-self._weighed.after, axis=1, kind="stable")
+        tokens, log_probs = (np.take_along_axis(part, order, 1) for part in vars(self._candidates).values())
+        sums, scores = self.standings(log_probs)
+        recorder.considered(self.live, sums, np.zeros_like(tokens), tokens, log_probs, scores,
+                            ended=np.broadcast_to(np.arange(order.shape[1]) == 0, order.shape), seen=self._seen,
+                            measures={name: np.take_along_axis(part, order, 1) for name, part in vars(self._weighed).items()})
 
 
 def _directions(states: np.ndarray) -> np.ndarray:

@@ -35,10 +35,10 @@ class SingleRow:
         """Give each live request its token, int64 [rows], and let the finished go. best: what to tell of the others."""
         self.refuse_dead(log_probs)
         if self.batch.recorder is not None:
-            self._tell(self.batch.recorder, tokens, log_probs)
+            self.tell(self.batch.recorder, tokens, log_probs)
         events: list[GenerationEvent] = []
         kept = []
-        tops = _tops(best, self.options.logprobs, len(tokens))
+        tops = tops_of(best, self.options.logprobs, len(tokens))
         for row, (request, token, log_prob) in enumerate(
                 zip(self.live, tokens.tolist(), log_probs.tolist(), strict=True)):
             generated = self._tokens[request.index]
@@ -55,10 +55,15 @@ class SingleRow:
         rows = np.array(kept, dtype=np.int64)
         return Outcome(rows, tokens[rows], events)
 
-    def _tell(self, recorder: Recorder, tokens: np.ndarray, log_probs: np.ndarray) -> None:
-        sums = np.array([[sum(self._log_probs[request.index])] for request in self.live], np.float32)
-        scores = (sums + log_probs[:, None]) / length_penalty(len(self._tokens[self.live[0].index]) + 1, self.options)
+    def tell(self, recorder: Recorder, tokens: np.ndarray, log_probs: np.ndarray) -> None:
+        """Of the one token that each live request goes on with."""
+        sums, scores = self.standings(log_probs[:, None])
         recorder.considered(self.live, sums, np.zeros((len(tokens), 1), np.int64), tokens[:, None], log_probs[:, None], scores)
+
+    def standings(self, log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of the live requests [Q, 1], and scores [Q, C] with one more token of log_probs [Q, C]."""
+        sums = np.array([[sum(self._log_probs[request.index])] for request in self.live], np.float32)
+        return sums, (sums + log_probs) / length_penalty(len(self._tokens[self.live[0].index]) + 1, self.options)
 
     def refuse_dead(self, log_probs: np.ndarray) -> None:
         """Raises UsageError for a row that has no token left to choose."""
@@ -72,7 +77,7 @@ class SingleRow:
         return Hypothesis(tuple(tokens), tuple(log_probs), score, reason, tuple(tops) if self.options.logprobs else ())
 
 
-def _tops(best: Best | None, count: int, rows: int) -> list[Top]:
+def tops_of(best: Best | None, count: int, rows: int) -> list[Top]:
     """The `count` likeliest tokens of each row, with their log-probabilities."""
     if best is None or not count:
         return [()] * rows

@@ -1,0 +1,89 @@
+"""A runner that tells a recorder what it computes, and the form in which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft.spec.runner import Best, Runner
+from weft.spec.trace import Trace
+
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
+
+
+@dataclass
+class Seen:
+    """What became of R rows in a step before a strategy decides.
+
+    stages: (name, scores [R, V]) of the model and of every processor since; points: inspection points, [R, ...]; drawn:
+    the random numbers, float64 [R].
+    """
+
+    stages: list[tuple[str, np.ndarray]]
+    points: Mapping[str, np.ndarray]
+    drawn: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, trace: Trace, banned: Sequence[int]) -> Seen:
+        """As a runner's step tells it."""
+        points = dict(trace.arrays)
+        logits = points.pop("logits")[:, 0]
+        stages = [("model", logits)]
+        if len(banned):
+            allowed = logits.copy()
+            allowed[:, list(banned)] = -np.inf
+            stages.append(("bans", allowed))
+        return cls(stages, points)
+
+    def of_rows(self, rows: np.ndarray) -> Seen:
+        """These rows only."""
+        return Seen([(name, scores[rows]) for name, scores in self.stages],
+                    {name: array[rows] for name, array in self.points.items()})
+
+
+class Watched:
+    """Verbs besides the four are the runner's own."""
+
+    def __init__(self, runner: Runner, recorder: Recorder) -> None:
+        self._runner, self._recorder = runner, recorder
+        self.eos, self.start_token = runner.eos, runner.start_token
+        self.vocabulary_size, self.max_target = runner.vocabulary_size, runner.max_target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None, **others: Any) -> Any:
+        trace = Trace(*self._recorder.patterns) if trace is None else trace
+        memory = self._runner.encode(source, trace=trace, **others)
+        self._recorder.read(trace, [len(row) for row in source])
+        return memory
+
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
+        trace = Trace(*self._recorder.patterns) if trace is None else trace
+        self._runner.start(memory, copies, prefix, trace=trace, **({"watch": True} if watch else {}))
+        if prefix is not None:
+            self._recorder.read(trace, [len(row) for row in prefix])
+
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
+             ) -> np.ndarray | Best:
+        """Of several tokens a row, guesses behind the first, each is read for itself: it may become a step."""
+        if trace is not None:
+            raise NotImplementedError("a recorder has a trace of its own")
+        found: list[Any] = []
+        self._recorder.seen_ahead = []
+        for column in tokens.reshape(len(tokens), -1).T:
+            trace = Trace(*self._recorder.patterns)
+            found.append(self._runner.step(column, best, banned, trace=trace))
+            self._recorder.seen_ahead.append(Seen.of(trace, banned))
+        self._recorder.seen = self._recorder.seen_ahead[0]
+        if isinstance(found[0], Best):
+            return Best(*(np.concatenate([getattr(one, part) for one in found]) for part in ("tokens", "log_probs")))
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def gather(self, rows: np.ndarray) -> None:
+        self._runner.gather(rows)

@@ -198,6 +198,9 @@ class NativeRunner:
             kinds = _NONE if types is None else _flat(types)
             self._session.encode(_flat(rows), np.array(lengths, np.int32), kinds, self._wanted(trace))
             self._tell_texts(trace, lengths)
+        elif self.config.kind == "encoder-decoder":
+            memory, self._lengths = self.encode(rows, trace)
+            self._read_targets(memory, [[self.start_token, *row[:-1]] for row in rows], trace)
         else:
             self._read_targets(None, rows, trace)
         if isinstance(head, c.LanguageModelHead | c.TagHead):
@@ -222,7 +225,7 @@ class NativeRunner:
         for name, flat in self._session.seen().items():
             if not name.endswith("weights"):
                 trace.add(name, _padded(_split(flat.reshape(-1, self.config.width if name.endswith("hidden") else
-                                                            self.config.embedding_size), lengths), left, longest))
+                                                            self.config.position_size), lengths), left, longest))
                 continue
             keys = self._lengths if "cross" in name else lengths
             maps = _split(self._by_slot(name, flat, sum(lengths)), lengths)

@@ -43,14 +43,16 @@ def distinct(configs: dict[str, c.ModelConfig]) -> dict[str, c.ModelConfig]:
     return {name: config for config, name in {config: name for name, config in reversed(configs.items())}.items()}
 
 
-def outgrows_its_window(config: c.ModelConfig) -> bool:
-    """Whether a text is read again once it is long: the engine refuses that."""
-    position = getattr(config.decoder or config.encoder, "position", None)
+def is_long(config: c.ModelConfig) -> bool:
+    position = config.decoder.position if isinstance(config.decoder, c.TransformerStack) else None
     return isinstance(position, c.Rotary) and isinstance(position.scaling, c.LongRopeScaling)
 
 
-FAMILIES = distinct(dict(published()) | dict(own()))
-CONFIGS = {name: config for name, config in (FAMILIES | TRANSFORMERS).items() if not outgrows_its_window(config)}
+ALL = distinct(dict(published()) | dict(own()))
+FAMILIES = {name: config for name, config in ALL.items() if not is_long(config)}
+REFUSED = {name: (config, "recurrent stacks") for name, config in RECURRENT.items()} | {
+    name: (config, "longrope scaling of rotary positions") for name, config in ALL.items() if is_long(config)}
+CONFIGS = FAMILIES | TRANSFORMERS
 GENERATORS = {name: config for name, config in CONFIGS.items()
               if config.decoder is not None and isinstance(config.head, c.LanguageModelHead)}
 EVERYWHERE = [(isa, name) for isa in machine_isas() for name in CONFIGS]
@@ -68,13 +70,7 @@ def test_the_variants_use_every_part() -> None:
                        (c.Embedding, "sharing"), (c.Embedding, "scale"), (c.Sinusoidal, "layout"), (c.Transform, "activation"),
                        (c.ClassificationHead, "pooling"), (c.EmbeddingHead, "pooling")):
         wanted |= {f"{key}={value}" for value in get_args(get_type_hints(owner)[key])}
-    assert wanted - {"scaling=longrope"} <= used, wanted - used
-
-
-def test_a_part_that_the_engine_does_not_know_is_refused_by_name() -> None:
-    config = next(config for config in FAMILIES.values() if outgrows_its_window(config))
-    with pytest.raises(UsageError, match="the native engine does not know longrope scaling of rotary positions; use the torch"):
-        native(config)
+    assert wanted - {"scaling=longrope"} <= used, wanted - used  # which the engine does not know
 
 
 @pytest.mark.parametrize(("isa", "name"), EVERYWHERE)
@@ -211,8 +207,9 @@ def test_the_best_of_a_step(name: str) -> None:
             np.testing.assert_array_equal(found.tokens, want.tokens)
 
 
-@pytest.mark.parametrize("name", RECURRENT)
-def test_a_recurrent_model_is_refused_by_name(name: str) -> None:
-    with pytest.raises(UsageError, match="the native engine does not know recurrent stacks; use the torch backend"):
-        native(RECURRENT[name])
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_it_does_not_know_is_refused_by_name(name: str) -> None:
+    config, part = REFUSED[name]
+    with pytest.raises(UsageError, match=f"the native engine does not know {part}; use the torch backend"):
+        native(config)
 

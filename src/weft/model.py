@@ -574,14 +574,15 @@ class Model:
     def _notice_cut(self, index: int, hypotheses: Sequence[Hypothesis], rules: Mapping[str, Guide], prompt: Ids) -> None:
         """Say which guided output the limit of new tokens cut before it was whole."""
         for kind, rule in rules.items():
-            cut = [found for found in hypotheses if found.reason == "limit" and not rule.fits(found.tokens, prompt)]
+            cut = [found for found in hypotheses
+                   if found.reason == "limit" and found.tokens and not rule.fits(found.tokens, prompt)]
             if cut:
                 self.notices.append(f"input {index + 1} has an output that the limit of {len(cut[0].tokens)} new tokens cut "
                                     f"before it fits the {kind}; allow more (max_new_tokens), if it can end at all")
 
     def _notice_fewer(self, index: int, hypotheses: Sequence[Hypothesis], options: GenerationOptions) -> None:
         """Say where a search found fewer answers than were asked for, or none with all forced words."""
-        if len(hypotheses) < options.n_best:
+        if hypotheses[0].tokens and len(hypotheses) < options.n_best:
             self.notices.append(f"input {index + 1} has {len(hypotheses)} answers instead of {options.n_best} (n_best): "
                                 f"{options.beams} beams found no more; ask for more beams")
         if hypotheses[0].reason == "unmet":

@@ -148,6 +148,9 @@ class NativeRunner:
 
     # ------------------------------------------------------------ for some ways of decoding
 
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        return Best(*self._session.select(np.ascontiguousarray(logits, np.float32), best))
+
     def drop(self, count: int) -> None:
         self._session.drop(count)
         if self._histories is not None:

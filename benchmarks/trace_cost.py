@@ -21,7 +21,8 @@ import weft
 
 SENTENCE = ("Le petit chat noir dort sur le grand canapé rouge du salon pendant que les enfants jouent dans le jardin avec "
             "leurs amis et leurs chiens.")
-WAYS = {"beam 4": {"beams": 4}, "greedy": {"beams": 1}, "sampling, top-k, top-p": {"sample": True, "top_k": 50, "top_p": 0.9}}
+WAYS = {"beam 4": {"beams": 4}, "greedy": {"beams": 1}, "sampling, top-k, top-p": {"sample": True, "top_k": 50, "top_p": 0.9},
+        "contrastive, top-k 4": {"penalty_alpha": 0.6, "top_k": 4}, "look-up": {"lookup": 8}}
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -43,7 +44,7 @@ def main() -> None:
         banned = (*model.defaults.banned, model.config.special.eos)
         options = way | {"max_new_tokens": arguments.tokens, "banned": banned}
         plain, traced = lambda o=options: model.generate([SENTENCE], **o), lambda o=options: model.trace(SENTENCE, **o)
-        assert traced().requests[0].results[0].score == plain()[0].score
+        assert traced().requests[0].results[0].tokens == plain()[0].tokens
         rows = [(timed(plain), timed(traced), timed(plain)) for _ in range(arguments.rounds)]
         first, watched, second = (statistics.median(column) for column in zip(*rows, strict=True))
         ratio = statistics.median(2 * row[1] / (row[0] + row[2]) for row in rows)

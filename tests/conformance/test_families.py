@@ -15,9 +15,10 @@ import transformers
 import weft
 from tests.conformance import checkpoints as hf
 from weft.bundle import open_bundle
-from weft.convert import export_bundle, import_checkpoint, read_tensors
+from weft.convert import export_bundle, import_checkpoint
 from weft.decode import generate_batch
 from weft.families.family import families
+from weft.foreign_weights import read_tensors
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.trace import Trace

@@ -194,6 +194,20 @@ def test_the_best_of_a_step(name: str) -> None:
             np.testing.assert_array_equal(found.tokens, want.tokens)
 
 
+@pytest.mark.parametrize("isa", machine_isas())
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("columns", "best"), [(1, 1), (7, 7), (40, 3), (1300, 9), (513, 513)])
+def test_the_best_of_given_logits(monkeypatch: pytest.MonkeyPatch, isa: str, threads: int, columns: int, best: int) -> None:
+    """As rules leave them: many equal, many forbidden, a row of nothing else."""
+    monkeypatch.setenv("WEFT_ISA", isa)
+    logits = np.random.default_rng(2).integers(-4, 5, (9, columns)).astype(np.float32)
+    logits[:, 1::3], logits[4] = -np.inf, -np.inf
+    runner, theirs = native(DECODERS["decoder_only"], threads=threads), reference(DECODERS["decoder_only"])
+    found, want = runner.select(logits, best), theirs.select(logits.copy(), best)
+    np.testing.assert_array_equal(found.tokens, want.tokens)
+    np.testing.assert_allclose(found.log_probs, want.log_probs, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", RECURRENT)
 def test_a_recurrent_model_is_refused_by_name(name: str) -> None:
     with pytest.raises(UsageError, match="the native engine does not know recurrent stacks; use the torch backend"):

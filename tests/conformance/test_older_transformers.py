@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import transformers
 
 from tests.conformance import checkpoints as hf
 from weft.convert import foreign_config, read_config
+from weft.errors import ConfigError
 from weft.families.family import families
 from weft.spec import config as c
 
@@ -44,6 +46,20 @@ def read(folder: Path, values: dict[str, Any]) -> tuple[c.ModelConfig, dict[str,
     """Weft's config, and the rotary positions of transformers'."""
     (folder / "config.json").write_text(json.dumps(values))
     return read_config(folder)[2], transformers.AutoConfig.from_pretrained(folder).rope_parameters
+
+
+def test_rope_scaling_goes_before_rope_parameters(tmp_path: Path) -> None:
+    """As where a user adds it, by a model's card, to a config.json that transformers 5 wrote."""
+    values = written(tmp_path, "qwen2", "plain")
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10}
+    ours, theirs = read(tmp_path, values | {"rope_scaling": yarn})
+    assert isinstance(ours.decoder, c.TransformerStack) and isinstance(ours.decoder.position, c.Rotary)
+    assert ours.decoder.position.scaling == c.YarnScaling(4.0, 10, pytest.approx(0.1 * math.log(4) + 1))
+    assert theirs["rope_type"] == "yarn" and theirs["rope_theta"] == ours.decoder.position.base
+    values["rope_parameters"]["rope_theta"] = 1e6
+    (tmp_path / "config.json").write_text(json.dumps(values | {"rope_scaling": yarn}))
+    with pytest.raises(ConfigError, match=r"rope_theta = 1000000.0 in the latter alone; with rope_scaling it counts as 1"):
+        read_config(tmp_path)
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ REFUSED = [
     ("bloom-560m", "slow_but_exact", True), ("bloom-560m", "n_inner", 64), ("falcon-40b", "parallel_attn", False),
     ("falcon-rw-1b", "num_kv_heads", 8), ("falcon-7b", "num_ln_in_parallel_attn", 2), ("phi-2", "hidden_act", "quick_gelu"),
     ("Phi-4-mini-instruct", "lm_head_bias", True), ("SmolLM2-135M", "rope_interleaved", True),
-    ("Llama-3.2-1B", "rope_parameters.mrope_section", {"rope_type": "llama3", "mrope_section": [1, 2]}),
+    ("Llama-3.2-1B", "rope_scaling.mrope_section", {"rope_type": "llama3", "mrope_section": [1, 2]}),
 ]
 
 # ---------------------------------------------------------------- as published
@@ -88,9 +88,9 @@ def test_refused_by_name(tmp_path: Path, name: str, key: str, value: Any) -> Non
 def test_ignored_by_name(tmp_path: Path) -> None:
     values = {**FILES["Llama-3.2-1B"], "rope_scaling": {**FILES["Llama-3.2-1B"]["rope_scaling"], "mood": 1}}
     (tmp_path / "config.json").write_text(json.dumps(values))
-    with pytest.raises(ConfigError, match=r"does not know: rope_parameters\.mood = 1"):
+    with pytest.raises(ConfigError, match=r"does not know: rope_scaling\.mood = 1"):
         read_config(tmp_path)
-    assert read_config(tmp_path, ["rope_parameters.mood"])[2] == read(tmp_path, FILES["Llama-3.2-1B"])
+    assert read_config(tmp_path, ["rope_scaling.mood"])[2] == read(tmp_path, FILES["Llama-3.2-1B"])
 
 
 def test_several_labels_at_once_survive(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ import weft
 from tests.bundles import edit
 from tests.conformance import checkpoints as hf
 from weft.bundle import open_bundle
-from weft.convert import export_bundle, import_checkpoint, read_tensors
+from weft.convert import export_bundle, import_checkpoint
 from weft.errors import BundleError
 from weft.families import bart, t5
+from weft.foreign_weights import read_tensors
 from weft.tensors import Stored, write_file
 
 CLASSES = {"t5": "T5ForConditionalGeneration", "mt5": "MT5ForConditionalGeneration", "bart": "BartForConditionalGeneration",

@@ -6,7 +6,7 @@ touches them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,13 @@ from weft.nn.reread import Rereading, rereading
 from weft.spec import config as c
 from weft.spec.runner import Best
 from weft.spec.trace import Trace
+from weft.tensors import Stored
+
+
+def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str) -> TorchRunner:
+    """A runner of every stored parameter of `config`. precision: fp32 or bf16."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return TorchRunner(Model.of(config, lambda name: torch.from_numpy(tensors[name].wide()), dtype))
 
 
 class TorchRunner:
@@ -187,6 +194,10 @@ class TorchRunner:
         if self._memory is not None and moved:
             self._memory = self._memory.rows(sources)
 
+    @torch.inference_mode()
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        return _best(torch.from_numpy(logits), best)
+
     def drop(self, count: int) -> None:
         if isinstance(self._memory, RecurrentMemory):
             raise UsageError("a recurrent decoder cannot take back what it has read, so it does not guess ahead; leave out "
@@ -265,7 +276,8 @@ def _best(logits: Tensor, k: int) -> Best:
 def _log_probs(logits: Tensor, top: Tensor, ids: Tensor) -> Tensor:
     """float32 [R, k]: log-softmax of logits [R, V] at ids [R, k], where they are `top`. Overwrites the logits."""
     if logits.dtype == torch.float32:
-        return torch.log_softmax(logits, 1).gather(1, ids)
+        found = torch.log_softmax(logits, 1).gather(1, ids)
+        return found.masked_fill_(top == -torch.inf, -torch.inf)  # of rows that have nothing else
     # As fast as log_softmax in bfloat16, whose result would be rounded; here the largest term, 1, is exact.
     total = logits.sub_(top[:, :1]).exp_().sum(1, keepdim=True, dtype=torch.float32)
     return top.float() - top[:, :1].float() - total.log_()

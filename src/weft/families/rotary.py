@@ -17,15 +17,18 @@ def read_rotary(foreign: ForeignConfig, head_size: int, window: int, *, base: fl
 
     share: default of `partial_rotary_factor`. window: max_position_embeddings."""
     newer = foreign.get("rope_parameters", {}) if values is None else values
-    scaling = dict(foreign.get("rope_scaling", {}) if values is None else {}) | dict(newer)
+    older = foreign.get("rope_scaling", {}) if values is None else {}
+    scaling, table = dict(older or newer), "rope_scaling" if older else "rope_parameters"
     kind = str(scaling.pop("rope_type", scaling.pop("type", "default")))
     scaling.pop("type", None)
-    foreign.nested |= {f"rope_parameters.{key}": value for key, value in scaling.items() if key not in KEYS}
+    foreign.nested |= {f"{table}.{key}": value for key, value in scaling.items() if key not in KEYS}
     if kind == "su" or (kind == "yarn" and "long_factor" in scaling):  # the first names of longrope
         kind = "longrope"
-    theta = _number(scaling, "rope_theta")
-    given = float(foreign.get("rope_theta", base)) if values is None else base
-    base = given if theta is None else theta
+    base = _number(scaling, "rope_theta", float(foreign.get("rope_theta", base)) if values is None else base)
+    if older and newer and _number(newer, "rope_theta", base) != base:
+        raise ConfigError(f"the checkpoint's config.json has rope_scaling, which goes before rope_parameters, and rope_theta = "
+                          f"{newer['rope_theta']!r} in the latter alone; with rope_scaling it counts as {base!r}. Write it "
+                          f"beside rope_scaling too")
     original = foreign.any("original_max_position_embeddings")
     if original is not None and values is None:  # goes before that of the scaling, in transformers too
         scaling["original_max_position_embeddings"] = original

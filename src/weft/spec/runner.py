@@ -24,7 +24,7 @@ class Best:
 
 
 class Runner(Protocol):
-    """A backend as decoding sees it: four verbs, and three that some ways of decoding need. State is its own and opaque.
+    """A backend as decoding sees it: four verbs, and others that some ways of decoding need. State is its own and opaque.
 
     One runner decodes one batch at a time; `start` forgets the batch before. A shallow copy shares the weights and has state of
     its own from its `start` on. A `trace` collects inspection points (weft.spec.trace) of one call.
@@ -54,7 +54,7 @@ class Runner(Protocol):
              ) -> np.ndarray | Best:
         """Feed one token id per row, int64 [rows].
 
-        Returns logits float32 [rows, vocabulary], or with `best=k` the k likeliest as a `Best`
+        Returns logits float32 [rows, vocabulary], which the caller may write to, or with `best=k` the k likeliest as a `Best`
         (then `banned` ids are excluded before the softmax).
 
         Where a source has one row, T tokens of each can be fed at once, int64 [rows, T]; the answer has rows * T rows.
@@ -66,6 +66,12 @@ class Runner(Protocol):
         ...
 
     # ------------------------------------------------------------ for some ways of decoding
+
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        """What `step` with `best` would have answered, had these been its logits: float32 [rows, vocabulary], as rules have
+        changed them. Where they leave nothing, log-probabilities are -inf.
+        """
+        ...
 
     def drop(self, count: int) -> None:
         """Forget the `count` tokens fed last, of every row (speculative decoding). Raises UsageError where it cannot."""
@@ -89,4 +95,26 @@ class Runner(Protocol):
         """What the last step looked at, float32 [rows, S]: the cross-attention of the decoder's last layer, averaged over
         its heads; 0 past the end of a source. Only after `start` with watch.
         """
+        ...
+
+
+class TextRunner(Runner, Protocol):
+    """A backend's own runner, which also reads whole texts."""
+
+    def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]], trace: Trace | None = None
+               ) -> np.ndarray: ...
+
+    def score(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
+              ) -> np.ndarray:
+        """What the head says of texts, float32: [B, S, V] (language model), [B, S, labels] (tags), [B, labels] (classes) or
+        [B, D] (embedding). types: kinds of segment (encoder-only). What stands past the end of a row means nothing.
+        """
+        ...
+
+    def score_all(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
+        """`score` of any number of texts, each without its padding; about `most` positions at a time."""
+        ...
+
+    def log_probs(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
+        """Decoder-only: float32 log p of every token of each row but its first, given those before it."""
         ...

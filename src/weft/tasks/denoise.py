@@ -53,8 +53,8 @@ class Denoise(WindowTask):
         """How well the model restores what was taken out of texts, by the objective, context and noise of `options`.
 
         Every token is told from the true ones before it. A span is restored if the likeliest token is the right one at each of
-        its places, and what follows right after it: so greedy search would restore it. The unigram model that it is compared
-        with knows the shares of the very tokens that were taken out, so no other one foresees them better.
+        its places, and what follows right after it: so greedy search would restore it. It is compared with how often tokens
+        stand in what is left of the texts, each counted once more.
         """
         chosen = options or TrainingOptions()
         noised = list(noised_windows(self.encode(tokenizer, examples, config), config, None, chosen))
@@ -62,16 +62,25 @@ class Denoise(WindowTask):
                 for pair in ((log_p[start:end], best[start : end + 1]) for start, end in one.spans)]
         wanted = [_ended(one.target, config)[start : end + 1] for one in noised for start, end in one.spans]
         nats = -sum(float(log_p.sum(dtype=np.float64)) for log_p, _ in told)
-        _, counts = np.unique(np.concatenate([span[:-1] for span in wanted]), return_counts=True)
-        tokens, surprise = int(counts.sum()), -np.log(counts / counts.sum())
+        hidden, left = np.concatenate([span[:-1] for span in wanted]), _left(noised, config)
+        unigram = -np.log((left + 1.0) / (left + 1.0).sum())
         signature = f"{chosen.objective}|share:{_share(chosen)}|context:{_size(config, chosen)}"
-        return [perplexity(nats, tokens, f"those taken out|{signature}"),
-                replace(perplexity(float((counts * surprise).sum()), tokens, "the same"), name="unigram perplexity"),
-                *_exact(wanted, [best for _, best in told], confidence)]
+        return [perplexity(nats, len(hidden), f"those taken out|{signature}"),
+                replace(perplexity(float(unigram[hidden].sum()), len(hidden), "the same"), name="unigram perplexity"),
+                *_exact(wanted, [best for _, best in told], int(left.argmax()), confidence)]
 
 
-def _exact(wanted: list[np.ndarray], given: list[np.ndarray], confidence: bool) -> Iterator[Score]:
-    """Spans restored, in percent: all, and those of one token, which always saying the commonest of them is compared with."""
+def _left(noised: Sequence[Noised], config: c.ModelConfig) -> np.ndarray:
+    """int64 [V]: how often each token of a text was left where it was."""
+    special = config.special
+    assert special.mask is not None
+    counts = np.bincount(np.concatenate([one.source for one in noised]), minlength=config.vocabulary)
+    counts[[*special.prefix, *special.ending, *range(special.mask, min(special.mask + 1 + SENTINELS, config.vocabulary))]] = 0
+    return counts
+
+
+def _exact(wanted: list[np.ndarray], given: list[np.ndarray], commonest: int, confidence: bool) -> Iterator[Score]:
+    """Spans restored, in percent: all, and those of one token, which always saying the commonest token is compared with."""
     single = [i for i, span in enumerate(wanted) if len(span) == 2]
     for name, rows in (("spans restored", list(range(len(wanted)))), ("spans of one token restored", single)):
         if rows:
@@ -79,8 +88,8 @@ def _exact(wanted: list[np.ndarray], given: list[np.ndarray], confidence: bool) 
                              confidence=confidence)
             yield replace(score, name=name, signature=f"spans:{len(rows)}|greedy, given what is before|{score.signature}")
     if single:
-        _, counts = np.unique([wanted[i][0] for i in single], return_counts=True)
-        yield Score("the commonest token restores", 100.0 * counts.max() / counts.sum(), f"spans:{len(single)}")
+        right = sum(int(wanted[i][0]) == commonest for i in single)
+        yield Score("the commonest token restores", 100.0 * right / len(single), f"spans:{len(single)}")
 
 
 def noised_windows(encoded: Encoded, config: c.ModelConfig, generator: np.random.Generator | None,

@@ -30,10 +30,6 @@ def turn(scaling: c.RotaryScaling, **changes: Any) -> c.ModelConfig:
     return change(DECODER, position=c.Rotary(scaling=scaling), **changes)
 
 
-def headed(head: c.Head) -> c.ModelConfig:
-    return replace(ENCODER, embedding=c.Embedding("none"), head=head)
-
-
 ENCODER_DECODERS: dict[str, c.ModelConfig] = {
     "paper": PAPER,
     "halves": change(position=c.Sinusoidal(layout="halves", base=100.0, dimension=8)),
@@ -44,6 +40,7 @@ ENCODER_DECODERS: dict[str, c.ModelConfig] = {
     "learned": change(position=c.Learned(), embedding_norm=True),
     "rotary": change(position=c.Rotary()),
     "relative_bias": change(position=c.RelativeBias(8, 16)),
+    "normed_residuals": change(placement="pre_normed"),
     "relative_bias_short": change(position=c.RelativeBias(5, 4)),
     "alibi": change(position=c.ALiBi()),
     "no_position": change(position=c.NoPosition()),
@@ -61,6 +58,10 @@ ENCODER_DECODERS: dict[str, c.ModelConfig] = {
     "tied_with_bias": replace(PAPER, head=c.LanguageModelHead(bias=True)),
     "shared_inputs": replace(PAPER, embedding=c.Embedding("inputs"), head=c.LanguageModelHead(soft_cap=5.0)),
     "small_embedding": replace(PAPER, embedding=c.Embedding("none", size=10)),
+    "embedding_projected_first": replace(PAPER, embedding=c.Embedding("none", size=20, projection="before")),
+    "narrow_head": replace(PAPER, embedding=c.Embedding("none"), head=c.LanguageModelHead(
+        transform=c.Transform("relu", c.RMSNorm(), size=7))),
+    "labels_of_pairs": replace(PAPER, embedding=c.Embedding("inputs"), head=c.ClassificationHead(("a", "b"), "last")),
     "learned_offset": change(position=c.Learned(2), first_norm=False, placement="pre"),
     "sinusoidal_offset": change(position=c.Sinusoidal(layout="halves", inclusive=True, offset=2)),
     "transformed_head": replace(PAPER, head=c.LanguageModelHead(True, scale=0.5, transform=c.Transform(
@@ -88,6 +89,7 @@ DECODERS: dict[str, c.ModelConfig] = {
     "llama3": turn(c.Llama3Scaling(8.0, 1.0, 4.0, 16), attention=replace(ATTENTION, output_bias=False)),
     "yarn": turn(c.YarnScaling(4.0, 8, 1.2)),
     "yarn_whole": turn(c.YarnScaling(4.0, 8, 1.2, 4.0, 0.5, truncate=False), attention=c.Attention(2, 2, 12)),
+    "longrope": turn(c.LongRopeScaling((1.0, 1.5), (2.0, 6.0), 12, 1.3)),
     "head_of_one": attend(DECODER, head_size=1),
     "head_of_33": attend(DECODER, head_size=33, key_value_heads=2),
     "odd_width": replace(change(DECODER, attention=c.Attention(1), feed_forward=c.FeedForward(9, "silu", gated=True),
@@ -100,14 +102,15 @@ ENCODERS: dict[str, c.ModelConfig] = {
     "encoder_only": ENCODER,
     "masked": replace(ENCODER, head=c.LanguageModelHead(True, transform=c.Transform("gelu_tanh", c.LayerNorm()))),
     "types": replace(ENCODER, embedding=c.Embedding("none", "none", size=10, types=3)),
-    "first": headed(c.ClassificationHead(("a", "b"), "first", transform=c.Transform("tanh", bias=False))),
-    "mean": headed(c.ClassificationHead(("a", "b", "c"), "mean", bias=False, multi_label=True,
-                                        transform=c.Transform("relu"))),
-    "number": headed(c.ClassificationHead(("a",), "last", regression=True)),
-    "tags": headed(c.TagHead(("a", "b", "c"), transform=c.Transform("silu"))),
-    "vector": headed(c.EmbeddingHead("mean", normalise=True)),
-    "first_vector": headed(c.EmbeddingHead("first")),
-    "last_vector": headed(c.EmbeddingHead("last")),
+    "first": replace(ENCODER, embedding=c.Embedding("none"), head=c.ClassificationHead(
+        ("a", "b"), "first", transform=c.Transform("tanh", bias=False))),
+    "mean": replace(ENCODER, embedding=c.Embedding("none"), head=c.ClassificationHead(
+        ("a", "b", "c"), "mean", bias=False, multi_label=True, transform=c.Transform("relu"))),
+    "number": replace(ENCODER, embedding=c.Embedding("none"), head=c.ClassificationHead(("a",), "last", regression=True)),
+    "tags": replace(ENCODER, embedding=c.Embedding("none"), head=c.TagHead(("a", "b", "c"), transform=c.Transform("silu"))),
+    "vector": replace(ENCODER, embedding=c.Embedding("none"), head=c.EmbeddingHead("mean", normalise=True)),
+    "first_vector": replace(ENCODER, embedding=c.Embedding("none"), head=c.EmbeddingHead("first")),
+    "last_vector": replace(ENCODER, embedding=c.Embedding("none"), head=c.EmbeddingHead("last")),
     "local_encoder": change(ENCODER, layers=3, position=c.Rotary(), pattern=("global", "local"), first_norm=False,
                             placement="pre", final_norm=True, local_position=c.Rotary(50.0),
                             attention=replace(ATTENTION, window=3)),
@@ -115,8 +118,8 @@ ENCODERS: dict[str, c.ModelConfig] = {
 }
 TRANSFORMERS = ENCODER_DECODERS | DECODERS | ENCODERS
 RECURRENT: dict[str, c.ModelConfig] = {
-    f"{bridge}_{cell}": rnn.config(VOCABULARY, 16, 12, layers=2, cell=cell, bridge=bridge, bidirectional=cell == "gru",
-                                   window=32)
+    f"{bridge}_{cell}": rnn.config(VOCABULARY, 16, 12, layers=2, cell=cell, bridge=bridge, window=32,
+                                   bidirectional=cell == "gru")
     for bridge in rnn.BRIDGES for cell in ("gru", "lstm")}
 
 

@@ -27,7 +27,7 @@ using PlainLine = std::tuple<std::string, std::vector<std::string>, std::vector<
                              std::map<std::string, Value>>;
 using PlainProgram = std::pair<std::string, std::vector<PlainLine>>;
 
-constexpr int kMostTokens = 1 << 20; // of one call
+constexpr int kMostTokens = (1 << 20) - 1; // of one call
 constexpr int kMostThreads = 256;
 
 template <class T> nb::ndarray<nb::numpy, T> array(std::vector<T>&& values, std::vector<std::size_t> shape) {
@@ -101,6 +101,7 @@ public:
     locked([&] { session_.join(sources, memory); });
   }
   void choose(const Ids& tokens) {
+    hidden_buffer();
     const auto chosen = list(tokens);
     locked([&] { session_.choose(chosen); });
   }
@@ -175,6 +176,7 @@ public:
     const std::size_t rows = logits.shape(0);
     if (rows > kMostTokens || logits.shape(1) > 1 << 24) throw std::invalid_argument("too many logits");
     if (k < 1 || k > static_cast<int>(logits.shape(1))) throw std::invalid_argument(std::to_string(k) + " tokens of a row");
+    check_affordable(rows * k * 12, "the likeliest tokens of so many rows");
     std::vector<std::int64_t> ids(rows * k);
     std::vector<float> log_probs(ids.size());
     locked([&] {

@@ -266,18 +266,19 @@ std::unique_ptr<Operation> add(Model& model, const Line& line, Settings&) {
 
 // cos and sin of rotary angles (Su et al. 2021) of every token: [cos | sin], each `half` wide.
 struct Angles : Operation {
-  const float* frequencies; // or null: dynamic scaling
+  const float *frequencies, *longs; // null: dynamic scaling; of texts longer than `original`, where theirs are others
   int out, half, dimension;
   float factor, base, stretch, original;
   void run(Session& s) const override {
     s.each(64 * half, [&](int row) {
       float* cosines = s.buffer(out) + row * s.stride(out);
       const float position = static_cast<float>(s.tokens().positions[row]);
-      const float ratio = std::max(static_cast<float>(s.tokens().lengths[row]), original) / original;
-      const float grown = frequencies ? 0 : base * std::pow(stretch * ratio - (stretch - 1),
-                                                            static_cast<float>(dimension) / (dimension - 2));
+      const float length = static_cast<float>(s.tokens().lengths[row]);
+      const float ratio = stretch * std::max(length, original) / original - (stretch - 1);
+      const float grown = frequencies ? 0 : base * std::pow(ratio, static_cast<float>(dimension) / (dimension - 2));
+      const float* own = longs && length > original ? longs : frequencies;
       for (int i = 0; i < half; i++) {
-        const float frequency = frequencies ? frequencies[i] : std::pow(grown, -2.0f * i / dimension);
+        const float frequency = own ? own[i] : 1.0f / static_cast<float>(std::pow(static_cast<double>(grown), 2.0f * i / dimension));
         cosines[i] = std::cos(position * frequency) * factor;
         cosines[half + i] = std::sin(position * frequency) * factor;
       }
@@ -287,11 +288,12 @@ struct Angles : Operation {
 };
 
 std::unique_ptr<Operation> angles(Model& model, const Line& line, Settings& settings) {
-  expect(line, 1, 0, 1);
+  expect(line, 1, 0, 2);
   auto op = std::make_unique<Angles>();
   op->dimension = static_cast<int>(settings.integer("dimension", 2, 1 << 16));
   op->half = op->dimension / 2;
   op->frequencies = line.weights.empty() ? nullptr : model.dense(line.weights[0], op->half);
+  op->longs = line.weights.size() < 2 ? nullptr : model.dense(line.weights[1], op->half);
   op->out = model.writes(line.buffers[0], op->half * 2);
   op->factor = settings.number("factor");
   op->base = settings.number("base");

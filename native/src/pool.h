@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -22,17 +23,22 @@ public:
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls f(item, thread) for items 0..count-1, count below 2^20. Throws what an item threw.
+  // Calls f(item, thread) for items 0..count-1. Throws what an item threw.
   template <class F> void run(int count, F f) {
     if (workers_.empty() || count <= 1) {
       for (int i = 0; i < count; i++) f(i, 0);
       return;
     }
-    start(count, [](void* what, int item, int thread) { (*static_cast<F*>(what))(item, thread); }, &f);
+    for (int first = 0; first < count; first += kMost) {
+      auto some = [&](int item, int thread) { f(first + item, thread); };
+      start(std::min(kMost, count - first),
+            [](void* what, int item, int thread) { (*static_cast<decltype(some)*>(what))(item, thread); }, &some);
+    }
   }
 
 private:
   using Call = void (*)(void*, int item, int thread);
+  static constexpr int kMost = (1 << 20) - 1; // items of a job
 
   void start(int count, Call call, void* what);
   void work(int thread);

@@ -15,8 +15,12 @@ namespace {
 constexpr int kChunk = 512;      // logits that are looked through together; a multiple of every panel
 constexpr int kChunkRows = 24;   // rows of them; a multiple of a product's rows
 constexpr std::size_t kSmall = 48 << 10;    // bytes of weights times rows that one thread reads as fast as two
-constexpr std::size_t kMostRows = 1 << 20;
+constexpr std::size_t kMostRows = (1 << 20) - 1;
 constexpr std::size_t kOperands = 384 << 10; // bytes of activations that stay in a core's cache
+
+void check_rows(std::size_t rows) {
+  if (rows > kMostRows) throw std::length_error(std::to_string(rows) + " rows; at most " + std::to_string(kMostRows));
+}
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
@@ -46,10 +50,6 @@ void merge(const Best* lists, int count, float normaliser, int k, std::int64_t* 
     ids[i] = lists[from].ids[next[from]++];
     log_probs[i] = value > kNothing ? value - normaliser : kNothing;
   }
-}
-
-void check_rows(std::size_t rows) {
-  if (rows > kMostRows) throw std::length_error(std::to_string(rows) + " rows; at most " + std::to_string(kMostRows));
 }
 
 } // namespace
@@ -172,6 +172,7 @@ void Session::join(int sources, const Memory* memory) {
   if (memory && static_cast<int>(memory->sources.size()) != sources) throw std::invalid_argument("a memory of another batch");
   for (int i = 0; memory && i < sources; i++)
     if (memory->sources[i]->shape() != model_->cross) throw std::invalid_argument("a memory of another model");
+  check_rows(rows_.size() + sources);
   for (int i = 0; i < sources; i++) {
     auto source = std::make_shared<Source>();
     source->own = std::make_shared<Cache>(own_);
@@ -305,6 +306,7 @@ void Session::multiply(const Matrix& matrix, int input, int output, Activation a
 }
 
 void Session::choose(const std::vector<std::int32_t>& tokens) {
+  can_remember_ = false;
   float* x = buffer(model_->hidden);
   const std::ptrdiff_t wide = stride(model_->hidden);
   int row = 0;

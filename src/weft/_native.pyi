@@ -40,29 +40,29 @@ class Session:
     """A batch of texts that is being read or written."""
 
     def __init__(self, model: Model, /) -> None: ...
-    def encode(self, ids: Ids, counts: Ids, types: Ids, wanted: Sequence[str], /) -> None:
+    def encode(self, ids: Ids, counts: Ids, types: Ids, wanted: Sequence[str]) -> None:
         """Texts of `counts` tokens each, next to each other. types: empty, or one a token. wanted: names to be seen."""
     def remember(self) -> Memory: ...
     def start(self, sources: int, memory: Memory | None) -> None: ...
     def join(self, sources: int, memory: Memory | None) -> None:
-        """As many more rows, while others go on; `gather` lets rows leave."""
-    def spread(self, copies: int, /) -> None: ...
-    def feed(self, ids: Ids, counts: Ids, whole: bool, wanted: Sequence[str], /) -> None:
-        """The next `counts` tokens of each row, of some none. whole: as one text, not as if they came one by one."""
-    def gather(self, rows: Ids, /) -> None: ...
-    def drop(self, count: int, /) -> None:
+        """More rows beside those that there are."""
+    def choose(self, tokens: Ids) -> None:
+        """Keep these of the hidden states, rising."""
+    def spread(self, copies: int) -> None: ...
+    def feed(self, ids: Ids, counts: Ids, whole: bool, wanted: Sequence[str]) -> None:
+        """The next `counts` tokens of each row. whole: read as one text, not as if they came one by one."""
+    def gather(self, rows: Ids) -> None: ...
+    def drop(self, count: int) -> None:
         """Forget the last tokens of every row."""
     def hidden(self) -> Floats:
         """[tokens, D] of what was read last."""
-    def put(self, hidden: Floats, /) -> None:
+    def put(self, rows: Floats) -> None:
         """[rows, D] in place of what was read, for the head."""
     def logits(self) -> Floats:
         """[rows, outputs]."""
-    def choose(self, tokens: Ids, /) -> None:
-        """Keep these of what was read last, rising."""
-    def best(self, k: int, banned: Sequence[Sequence[int]], /) -> tuple[npt.NDArray[np.int64], Floats]:
+    def best(self, k: int, banned: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], Floats]:
         """The k likeliest of each row: ids and log-probabilities [rows, k]. banned: ids for all rows, or a list a row."""
-    def select(self, logits: Floats, k: int, /) -> tuple[npt.NDArray[np.int64], Floats]:
+    def select(self, logits: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
         """As `best`, of given logits [rows, columns]."""
     def slots(self) -> list[list[int]]:
         """Of each row, the slots of its cache that it sees, by position."""

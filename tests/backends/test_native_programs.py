@@ -265,7 +265,7 @@ def use(session: Any, config: c.ModelConfig) -> None:
         session.seen(), session.slots()
         session.drop(1)
     session.logits()
-    session.best(3, np.array([1, 2, 900], np.int32))
+    session.best(3, [[1, 2, 900]])
 
 
 def test_the_variants_have_every_operation() -> None:

@@ -69,15 +69,21 @@ CALLS: dict[str, Call] = {
     "types": (ENCODERS["types"], lambda s: encode(s, ids(5), ids(1), ids(0, 0)), "a type for each token is needed"),
     "too long": (READER, lambda s: encode(s, ids(*[5] * 49), ids(49)), "a text of 49 tokens; the model's positions end at 48"),
     "copies": (WRITER, lambda s: s.spread(0), "0 copies"),
-    "many rows": (WRITER, lambda s: (s.start(2000, None), s.spread(1000)), "2000000 rows; at most 1048576"),
+    "many rows": (WRITER, lambda s: (s.start(2000, None), s.spread(1000)), "2000000 rows; at most 1048575"),
     "many sources": (WRITER, lambda s: s.start(2**21, None), "2097152 sources"),
     "row": (WRITER, lambda s: (s.start(2, None), s.gather(ids(0, 2))), "row 2"),
     "row below": (WRITER, lambda s: (s.start(2, None), s.gather(ids(-1))), "row -1"),
     "drop": (WRITER, lambda s: (feed(s, ids(5, 6), ids(2)), s.drop(3)), "cannot forget 3 of 2 tokens"),
     "drop below": (WRITER, lambda s: (s.start(1, None), s.drop(-1)), "cannot forget -1 of 0 tokens"),
-    "best of none": (READER, lambda s: s.best(0, NONE), "0 of 40 tokens"),
-    "best of too many": (READER, lambda s: s.best(41, NONE), "41 of 40 tokens"),
-    "banned": (READER, lambda s: s.best(1, ids(-4)), "token id -4"),
+    "best of none": (READER, lambda s: s.best(0, []), "0 of 40 tokens"),
+    "best of too many": (READER, lambda s: s.best(41, []), "41 of 40 tokens"),
+    "banned of some rows": (READER, lambda s: (encode(s, ids(5, 5, 5), ids(3)), s.best(1, [[2], [3]])), "or one a row"),
+    "choose": (READER, lambda s: (encode(s, ids(5, 5), ids(2)), s.choose(ids(1, 0))), "token 0 of those read last"),
+    "choose beyond": (READER, lambda s: (encode(s, ids(5, 5), ids(2)), s.choose(ids(2))), "token 2 of those read last"),
+    "select": (READER, lambda s: s.select(ROWS, 17), "17 tokens of a row"),
+    "join": (TRANSLATOR, lambda s: (s.start(2, memory()), s.join(3, memory())), "a memory of another batch"),
+    "join another": (TRANSLATOR, lambda s: s.join(2, memory(ENCODER_DECODERS["grouped"])), "a memory of another model"),
+    "banned": (READER, lambda s: s.best(1, [[2, -4]]), "token id -4"),
     "put": (READER, lambda s: s.put(np.ones((2, 15), np.float32)), "rows of width 15"),
     "vectors": (ENCODERS["vector"], lambda s: s.logits(), "the model has no output layer"),
 }
@@ -120,8 +126,8 @@ def test_a_call_beyond_the_machines_memory_is_refused() -> None:
     width = 1 << 20
     lines = [("embed", ["x"], ["w"], [], {"scale": 1.0}), ("hidden", ["x"], [], [], {})]
     made = _native.Session(_native.load([("encoder", lines)], {"w": ("F32", np.ones((2, width), np.float32))}, "float32", 1))
-    with pytest.raises(ValueError, match=r"the buffers of so many tokens need 4194304 MB, more than half of this machine's"):
-        encode(made, np.zeros(1 << 20, np.int32), ids(1 << 20))
+    with pytest.raises(ValueError, match=r"the buffers of so many tokens need 4194300 MB, more than half of this machine's"):
+        encode(made, np.zeros((1 << 20) - 1, np.int32), ids((1 << 20) - 1))
     encode(made, ids(1), ids(1))
     assert made.hidden().shape == (1, width)
 
@@ -136,7 +142,7 @@ def test_weights_that_are_no_numbers(precision: str, value: float) -> None:
     made = _native.Session(_native.load(programs, arrays, precision, 1))
     made.encode(ids(1, 2, 3), ids(3), NONE, [])
     assert made.logits().shape == (3, 9)
-    tokens, _ = made.best(4, ids(0))
+    tokens, _ = made.best(4, [[0]])
     assert all(sorted(set(row)) == sorted(row) and 0 <= min(row) <= max(row) < 9 for row in tokens.tolist())
 
 
@@ -150,7 +156,9 @@ CALL = st.one_of(
     st.tuples(st.just("feed_well"), st.integers(0, 19), st.booleans()),
     st.tuples(st.just("gather"), st.lists(st.integers(-1, 6), max_size=9)),
     st.tuples(st.just("drop"), INTEGERS), st.tuples(st.just("hidden")), st.tuples(st.just("put"), st.integers(0, 20)),
-    st.tuples(st.just("logits")), st.tuples(st.just("best"), INTEGERS, st.lists(INTEGERS, max_size=4)),
+    st.tuples(st.just("logits")), st.tuples(st.just("best"), INTEGERS, st.lists(st.lists(INTEGERS, max_size=4), max_size=6)),
+    st.tuples(st.just("choose"), st.lists(st.integers(-1, 22), max_size=9)), st.tuples(st.just("join"), INTEGERS),
+    st.tuples(st.just("select"), st.integers(0, 9), st.integers(0, 600), INTEGERS),
     st.tuples(st.just("seen")), st.tuples(st.just("slots")))
 MODELS = [native(config, precision, 2).model for config, precision in
           ((TRANSLATOR, "float32"), (TRANSLATOR, "int8"), (WRITER, "bfloat16"), (READER, "float32"))]
@@ -184,8 +192,12 @@ def test_any_calls_in_any_order(model: Any, calls: list[tuple[Any, ...]]) -> Non
                     made.gather(ids(*given_values[0]))
                 case "put":
                     made.put(np.ones((given_values[0], 16), np.float32))
-                case "best":
-                    made.best(given_values[0], ids(*given_values[1]))
+                case "choose":
+                    made.choose(ids(*given_values[0]))
+                case "select":
+                    made.select(np.ones((given_values[0], given_values[1]), np.float32), given_values[2])
+                case "join":
+                    made.join(given_values[0], remembered)
                 case _:
                     getattr(made, name)(*given_values)
     assert made.hidden().shape[1] == 16

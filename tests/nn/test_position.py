@@ -12,11 +12,12 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from weft.nn import position
 from weft.spec import config as c
+from weft.spec import positions
 
 
 @pytest.mark.parametrize("width,dimension,base", [(8, None, 10000.0), (10, 6, 100.0)])
 def test_sinusoidal_is_the_papers_formula(width: int, dimension: int | None, base: float) -> None:
-    table = position.sinusoidal(c.Sinusoidal(base, dimension), width, 50)
+    table = positions.sinusoidal(c.Sinusoidal(base, dimension), width, 50)
     d = dimension or width
     for pos in (0, 1, 49):
         for i in range(d // 2):
@@ -35,12 +36,24 @@ def test_relative_buckets_equal_t5() -> None:
         assert torch.equal(position.relative_bucket(distance, c.RelativeBias(32, 128), causal), theirs)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_relative_buckets_of_any_size_equal_t5(causal: bool) -> None:
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    distance = torch.arange(-300, 301)
+    for buckets in range(4, 70):
+        for most in (2, 3, 7, 16, 20, 33, 64, 100, 128, 256):
+            if most > (buckets // 2 if causal else buckets // 4):  # else they would fall with distance
+                theirs = T5Attention._relative_position_bucket(distance, not causal, buckets, most)
+                assert torch.equal(position.relative_bucket(distance, c.RelativeBias(buckets, most), causal), theirs)
+
+
 @pytest.mark.parametrize("heads", [1, 2, 4, 6, 8, 12])
 def test_alibi_slopes_equal_bloom(heads: int) -> None:
     from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
     theirs = build_alibi_tensor(torch.ones(1, 3), heads, torch.float32)[:, 0, 1]
-    torch.testing.assert_close(position.alibi_slopes(heads), theirs)
+    torch.testing.assert_close(torch.from_numpy(positions.alibi_slopes(heads)), theirs)
 
 
 SCALED: dict[str, tuple[dict[str, Any], c.RotaryScaling | None]] = {

@@ -149,14 +149,19 @@ class _Stack(_Writer):
 
     def _turns(self, name: str, rotary: c.Rotary) -> None:
         dimension, scaling = rotary.dimension or self.size, rotary.scaling
-        if not isinstance(scaling, c.LinearScaling | c.DynamicScaling | c.Llama3Scaling | c.YarnScaling | None):
+        if isinstance(scaling, c.LongRopeScaling) and self.config.kind == "encoder-decoder":
+            raise _unknown("longrope scaling in an encoder-decoder")
+        if not isinstance(scaling, c.RotaryScaling | None):
             raise _unknown(f"{scaling.type} scaling of rotary positions")
-        dynamic = isinstance(scaling, c.DynamicScaling)
-        weights = [] if dynamic else [self.constant(f"{name}_frequencies", positions.rotary_frequencies(rotary, dimension))]
+        powers, weights = positions.rotary_powers(rotary.base, dimension), []
+        if not isinstance(scaling, c.DynamicScaling):
+            weights.append(self.constant(f"{name}_frequencies", positions.rotary_frequencies(rotary, powers)))
+        if isinstance(scaling, c.LongRopeScaling):
+            weights.append(self.constant(f"{name}_long", positions.rotary_frequencies(rotary, powers, long=True)))
         self.write("angles", f"{self.name}.{name}", weights=weights, dimension=dimension, base=rotary.base,
-                   factor=scaling.attention_factor if isinstance(scaling, c.YarnScaling) else 1.0,
+                   factor=positions.attention_factor(rotary),
                    stretch=scaling.factor if isinstance(scaling, c.DynamicScaling) else 1.0,
-                   original=scaling.original if isinstance(scaling, c.DynamicScaling) else 1)
+                   original=scaling.original if isinstance(scaling, c.DynamicScaling | c.LongRopeScaling) else 1)
 
     def _bias(self, weights: Mapping[str, np.ndarray]) -> tuple[dict[str, Setting], list[str]]:
         """What positions add to scores of self-attention: settings and constants of `attend`."""

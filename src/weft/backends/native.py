@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from weft.backends.histories import histories
 from weft.backends.lowering import lower
 from weft.bundle import Bundle
 from weft.errors import UsageError
@@ -64,8 +65,7 @@ class NativeRunner:
         self.config, self.model, self.points = config, model, points
         self.eos, self.start_token = config.special.eos, config.special.start
         self.vocabulary_size, self.max_target = config.vocabulary, config.window.target
-        self._session = _native.Session(model)
-        self._copies = 1
+        self._session, self._histories = _native.Session(model), histories(config.decoder)
         self._watched = ""
         """Name of the attention that `attention` tells of; none if nobody asks."""
         self._lengths: list[int] = []
@@ -90,7 +90,7 @@ class NativeRunner:
 
     def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
               watch: bool = False) -> None:
-        self._copies, self._watched = copies, ""
+        self._watched = ""
         sources, self._lengths = (None, []) if memory is None else memory
         self._prompts = [len(row) for row in prefix or [()] * len(self._lengths)]
         if watch:
@@ -99,6 +99,8 @@ class NativeRunner:
         self._read(prefix, trace)
         if copies > 1:
             self._session.spread(copies)
+        if self._histories is not None:
+            self._histories.start(prefix or [()] * len(self._prompts), copies)
         self._sources = np.arange(len(self._prompts)).repeat(copies)
 
     def _read(self, prefix: Sequence[Sequence[int]] | None, trace: Trace | None) -> None:
@@ -113,12 +115,7 @@ class NativeRunner:
 
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
              ) -> np.ndarray | Best:
-        ids = np.ascontiguousarray(tokens, np.int32)
-        wanted = self._wanted(trace) + ([self._watched] if self._watched else [])
-        counts = np.full(len(ids), ids.size // max(1, len(ids)), np.int32)
-        self._session.feed(ids.reshape(-1), counts, False, wanted)
-        if wanted:
-            self._tell_step(trace)
+        self._feed(np.ascontiguousarray(tokens, np.int32).reshape(len(tokens), -1), trace)
         if best is None or trace is not None:
             logits = self._session.logits()
             if trace is not None:
@@ -127,8 +124,26 @@ class NativeRunner:
                 return logits
         return Best(*self._session.best(best, [list(banned)]))
 
+    def _feed(self, ids: np.ndarray, trace: Trace | None) -> None:
+        """T tokens of each row, [rows, T]."""
+        wanted = self._wanted(trace) + ([self._watched] if self._watched else [])
+        if self._histories is not None:
+            steps = []
+            for column in ids.T:
+                places = self._histories.feed(self._session, column, wanted)
+                steps.append(self._session.hidden())
+            if len(steps) > 1:
+                self._session.put(np.stack(steps, 1).reshape(ids.size, -1))
+        else:
+            self._session.feed(ids.reshape(-1), np.full(len(ids), ids.shape[1], np.int32), False, wanted)
+            places = np.arange(ids.size)
+        if wanted:
+            self._tell_step(trace, places)
+
     def gather(self, rows: np.ndarray) -> None:
         self._session.gather(np.ascontiguousarray(rows, np.int32))
+        if self._histories is not None:
+            self._histories.gather(rows)
         self._sources = self._sources[rows]
 
     # ------------------------------------------------------------ for some ways of decoding
@@ -138,6 +153,8 @@ class NativeRunner:
 
     def drop(self, count: int) -> None:
         self._session.drop(count)
+        if self._histories is not None:
+            self._histories.drop(count)
 
     def hidden(self, prompt: bool = False) -> np.ndarray:
         return self._prompt_hidden if prompt else self._session.hidden()
@@ -158,13 +175,13 @@ class NativeRunner:
     def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]],
                trace: Trace | None = None) -> np.ndarray:
         """Teacher-forced logits, float32 [B, T, V]; target rows start with the start token."""
-        memory, self._lengths = (None, []) if source is None else self.encode(source, trace)
-        self._read_targets(memory, target, trace)
+        self._read_targets(None if source is None else self.encode(source, trace), target, trace)
         return _padded(_split(self._session.logits(), [len(row) for row in target]))
 
     def _read_targets(self, memory: Any, target: Sequence[Sequence[int]], trace: Trace | None) -> None:
         lengths = [len(row) for row in target]
-        self._session.start(len(target), memory)
+        sources, self._lengths = (None, []) if memory is None else memory
+        self._session.start(len(target), sources)
         self._session.feed(_flat(target), np.array(lengths, np.int32), True, self._wanted(trace))
         self._tell_texts(trace, lengths)
 
@@ -202,8 +219,7 @@ class NativeRunner:
             self._session.encode(_flat(rows), np.array(lengths, np.int32), kinds, self._wanted(trace))
             self._tell_texts(trace, lengths)
         elif self.config.kind == "encoder-decoder":
-            memory, self._lengths = self.encode(rows, trace)
-            self._read_targets(memory, [[self.start_token, *row[:-1]] for row in rows], trace)
+            self._read_targets(self.encode(rows, trace), [[self.start_token, *row[:-1]] for row in rows], trace)
         else:
             self._read_targets(None, rows, trace)
         if isinstance(head, c.LanguageModelHead | c.TagHead):
@@ -237,16 +253,19 @@ class NativeRunner:
                 row[:, first : first + length, start : start + own] = weights[:, :, :own].swapaxes(0, 1)
             trace.add(name, shown)
 
-    def _tell_step(self, trace: Trace | None) -> None:
-        """A step of decoding: T = 1, self-attention over each row's own history, prompts padded on the left."""
-        longest = max(self._prompts, default=0)
+    def _tell_step(self, trace: Trace | None, places: np.ndarray) -> None:
+        """A step of decoding: T = 1, self-attention over each row's own history, prompts padded on the left.
+
+        places: [rows], of the rows' tokens among what was read.
+        """
+        longest, tokens = max(self._prompts, default=0), int(places[-1]) + 1
         for name, flat in self._session.seen().items():
             if not name.endswith("weights"):
-                shown = flat.reshape(len(self._sources), 1, -1)
+                shown = flat.reshape(tokens, 1, -1)[places]
             elif "cross" in name:
-                shown = self._by_slot(name, flat, len(self._sources))[:, :, None, : max(self._lengths)]
+                shown = self._by_slot(name, flat, tokens)[places][:, :, None, : max(self._lengths)]
             else:
-                by_slot, slots = self._by_slot(name, flat, len(self._sources)), self._session.slots()
+                by_slot, slots = self._by_slot(name, flat, tokens)[places], self._session.slots()
                 padding = [longest - self._prompts[source] for source in self._sources]
                 shown = np.zeros((len(slots), by_slot.shape[1], 1, len(slots[0]) + padding[0]), np.float32)
                 for row, weights, own, blank in zip(shown, by_slot, slots, padding, strict=True):

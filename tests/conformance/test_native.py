@@ -43,15 +43,7 @@ def distinct(configs: dict[str, c.ModelConfig]) -> dict[str, c.ModelConfig]:
     return {name: config for config, name in {config: name for name, config in reversed(configs.items())}.items()}
 
 
-def is_long(config: c.ModelConfig) -> bool:
-    position = config.decoder.position if isinstance(config.decoder, c.TransformerStack) else None
-    return isinstance(position, c.Rotary) and isinstance(position.scaling, c.LongRopeScaling)
-
-
-ALL = distinct(dict(published()) | dict(own()))
-FAMILIES = {name: config for name, config in ALL.items() if not is_long(config)}
-REFUSED = {name: (config, "recurrent stacks") for name, config in RECURRENT.items()} | {
-    name: (config, "longrope scaling of rotary positions") for name, config in ALL.items() if is_long(config)}
+FAMILIES = distinct(dict(published()) | dict(own()))
 CONFIGS = FAMILIES | TRANSFORMERS
 GENERATORS = {name: config for name, config in CONFIGS.items()
               if config.decoder is not None and isinstance(config.head, c.LanguageModelHead)}
@@ -70,7 +62,7 @@ def test_the_variants_use_every_part() -> None:
                        (c.Embedding, "sharing"), (c.Embedding, "scale"), (c.Sinusoidal, "layout"), (c.Transform, "activation"),
                        (c.ClassificationHead, "pooling"), (c.EmbeddingHead, "pooling")):
         wanted |= {f"{key}={value}" for value in get_args(get_type_hints(owner)[key])}
-    assert wanted - {"scaling=longrope"} <= used, wanted - used  # which the engine does not know
+    assert wanted <= used, wanted - used
 
 
 @pytest.mark.parametrize(("isa", "name"), EVERYWHERE)
@@ -202,9 +194,22 @@ def test_the_best_of_a_step(name: str) -> None:
             np.testing.assert_array_equal(found.tokens, want.tokens)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_it_does_not_know_is_refused_by_name(name: str) -> None:
-    config, part = REFUSED[name]
-    with pytest.raises(UsageError, match=f"the native engine does not know {part}; use the torch backend"):
-        native(config)
+@pytest.mark.parametrize("isa", machine_isas())
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("columns", "best"), [(1, 1), (7, 7), (40, 3), (1300, 9), (513, 513)])
+def test_the_best_of_given_logits(monkeypatch: pytest.MonkeyPatch, isa: str, threads: int, columns: int, best: int) -> None:
+    """As rules leave them: many equal, many forbidden, a row of nothing else."""
+    monkeypatch.setenv("WEFT_ISA", isa)
+    logits = np.random.default_rng(2).integers(-4, 5, (9, columns)).astype(np.float32)
+    logits[:, 1::3], logits[4] = -np.inf, -np.inf
+    runner, theirs = native(DECODERS["decoder_only"], threads=threads), reference(DECODERS["decoder_only"])
+    found, want = runner.select(logits, best), theirs.select(logits.copy(), best)
+    np.testing.assert_array_equal(found.tokens, want.tokens)
+    np.testing.assert_allclose(found.log_probs, want.log_probs, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_recurrent_model_is_refused_by_name(name: str) -> None:
+    with pytest.raises(UsageError, match="the native engine does not know recurrent stacks; use the torch backend"):
+        native(RECURRENT[name])
 

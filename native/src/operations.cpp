@@ -528,13 +528,22 @@ std::unique_ptr<Operation> tap(Model& model, const Line& line, Settings& setting
   return op;
 }
 
+// The output layer, which the session runs as it selects (Session::pieces).
+struct Logits : Operation {
+  const Matrix* matrix;
+  void run(Session&) const override {}
+  std::string describe() const override { return named("output", *matrix); }
+};
+
 std::unique_ptr<Operation> output(Model& model, const Line& line, Settings& settings) {
   expect(line, 1, 1, 1, true);
   if (model.output.matrix) throw std::invalid_argument("it comes twice");
   model.output.matrix = &model.matrix(line.weights, line.biases);
   model.output.input = model.reads(line.buffers[0], model.output.matrix->inputs);
   model.output.soft_cap = settings.number("soft_cap");
-  return nullptr;
+  auto op = std::make_unique<Logits>();
+  op->matrix = model.output.matrix;
+  return op;
 }
 
 // Names the buffer of hidden states.

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from weft import backends
 from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
 from weft.decode.defaults import beside_draft, override
@@ -30,7 +31,7 @@ from weft.spec.decoding_trace import DecodingTrace
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.presets import preset as named_preset
 from weft.spec.ranges import COUNT, check_choice, check_number, shown
-from weft.spec.runner import Runner
+from weft.spec.runner import Runner, TextRunner
 from weft.spec.trace import Trace
 from weft.tasks import find_task
 from weft.tasks.classify import classified
@@ -45,11 +46,7 @@ from weft.text.multilingual import language_code
 from weft.text.sentences import split_to_fit
 from weft.text.stops import StopFilter, first_stop
 
-if TYPE_CHECKING:
-    from weft.backends.torch import TorchRunner
-
 TooLong = Literal["split", "refuse"]
-PRECISIONS = ("fp32", "bf16")
 BATCH_ROWS = 128
 """Rows decoded together: `beams` a source."""
 OF_THE_WHOLE = ("stop", "prefix", "suffix", "forced_words")
@@ -93,21 +90,32 @@ class Result:
 class Model:
     """A loaded bundle. `defaults` are its own generation options; keyword options of each call override them."""
 
-    def __init__(self, bundle: Bundle, precision: Literal["fp32", "bf16"] = "fp32") -> None:
-        check_choice("precision", precision, PRECISIONS)
-        self.bundle, self.precision = bundle, precision
+    def __init__(self, bundle: Bundle, backend: str = "auto", precision: str = "auto") -> None:
+        backends.check(backend, precision)
+        self.bundle = bundle
+        self.asked: dict[str, Any] = {"backend": backend, "precision": precision}
         self.config: c.ModelConfig = bundle.config
         self.tokenizer = Tokenizer.from_json(bundle.tokenizer_json)
         self.task = find_task(bundle.task)
         self.defaults = override(GenerationOptions(), self._wording.in_ids(bundle.generation))
         self.notices: list[str] = []
-        self._runner: TorchRunner | None = None
+        self._runner: TextRunner | None = None
 
     @property
-    def runner(self) -> TorchRunner:
+    def runner(self) -> TextRunner:
         if self._runner is None:
-            self._runner = _torch_runner(self.bundle, self.precision)
+            self._runner = backends.open_runner(self.bundle, **self.asked)
         return self._runner
+
+    @property
+    def backend(self) -> str:
+        """What runs it: native or torch. Raises UsageError where nothing can."""
+        return backends.choose(self.config, **self.asked)[0]
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: fp32, bf16 or int8."""
+        return backends.choose(self.config, **self.asked)[1]
 
     # ------------------------------------------------------------ text in, text out
 
@@ -415,7 +423,7 @@ class Model:
                 if isinstance(item, str) and not item.strip():
                     raise UsageError(f"input {index + 1} is blank, so there is nothing to decode; give it words")
                 self._check_window(index, source, "")
-        opened = load(draft, precision=self.precision) if isinstance(draft, str | Path) else draft
+        opened = load(draft, **self.asked) if isinstance(draft, str | Path) else draft
         guessing = None if opened is None else self._draft_runner(opened)
         recorder = Recorder(candidates, layers, heads)
         sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
@@ -547,7 +555,7 @@ class Model:
 
     def _draft_runner(self, draft: Model | str | Path) -> Runner:
         """Of a model that may guess for this one. Raises UsageError."""
-        other = draft if isinstance(draft, Model) else load(draft, precision=self.precision)
+        other = draft if isinstance(draft, Model) else load(draft, **self.asked)
         require_same_ids(self, other, "draft")
         if other.config.kind != self.config.kind:
             raise UsageError(f"the draft is {other.config.kind}, this model {self.config.kind}; a draft is of its model's kind")
@@ -637,27 +645,16 @@ def require_same_ids(model: Model, other: Model, what: str) -> None:
             raise UsageError(f"the {what} has {its} {name}, the model {own}; they must be the same")
 
 
-def load(name_or_path: str | Path, *, precision: Literal["fp32", "bf16"] = "fp32") -> Model:
-    """Open a bundle folder, or a shipped model by name (`fr-en`). Raises BundleError.
+def load(name_or_path: str | Path, *, backend: str = "auto", precision: str = "auto") -> Model:
+    """Open a bundle folder, or a shipped model by name (`fr-en`). Raises BundleError, and UsageError for a name that is none.
 
-    precision: what PyTorch computes in; fp32 gives the same result whatever the batch (docs/LOG.md).
+    backend: the `native` engine, or `torch`; auto is the engine, if it is there and knows every part of the model.
+    precision: what is computed in, fp32, bf16 or (native) int8; auto is what weft.backends.AUTO says. On the engine, and on
+    PyTorch in fp32, a result is the same whatever else is in its batch (docs/performance.md).
     """
     if not isinstance(name_or_path, str | Path):
         raise UsageError(f"the model is {shown(name_or_path)}; give a bundle folder or the name of a shipped model")
-    return Model(open_bundle(find_model(str(name_or_path))), precision)
-
-
-def _torch_runner(bundle: Bundle, precision: str) -> TorchRunner:
-    try:
-        import torch
-
-        from weft.backends.torch import TorchRunner
-        from weft.nn.model import Model as Network
-    except ImportError as error:
-        raise UsageError("running a model needs PyTorch: pip install 'weft[torch]'") from error
-    tensors = bundle.tensors()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return TorchRunner(Network.of(bundle.config, lambda name: torch.from_numpy(tensors[name].wide()), dtype))
+    return Model(open_bundle(find_model(str(name_or_path))), backend, precision)
 
 
 def _join(parts: list[Result], blank: str) -> Result:

@@ -49,7 +49,7 @@ def weights(config: c.ModelConfig, seed: int = 0) -> dict[str, Stored]:
     return found
 
 
-def native(config: c.ModelConfig, precision: str = "float32", threads: int = 1, seed: int = 0) -> NativeRunner:
+def native(config: c.ModelConfig, precision: str = "fp32", threads: int = 1, seed: int = 0) -> NativeRunner:
     return build_runner(config, weights(config, seed), precision, threads)
 
 

@@ -28,11 +28,11 @@ def ids(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int32)
 
 
-def session(config: c.ModelConfig, precision: str = "float32", threads: int = 1) -> Any:
+def session(config: c.ModelConfig, precision: str = "fp32", threads: int = 1) -> Any:
     return _native.Session(native(config, precision, threads).model)
 
 
-def memory(config: c.ModelConfig = TRANSLATOR, texts: int = 2, precision: str = "float32") -> Any:
+def memory(config: c.ModelConfig = TRANSLATOR, texts: int = 2, precision: str = "fp32") -> Any:
     made = session(config, precision)
     made.encode(ids(*[5, 6, 7] * texts), ids(*[3] * texts), NONE, [])
     return made.remember()
@@ -161,7 +161,7 @@ CALL = st.one_of(
     st.tuples(st.just("select"), st.integers(0, 9), st.integers(0, 600), INTEGERS),
     st.tuples(st.just("seen")), st.tuples(st.just("slots")))
 MODELS = [native(config, precision, 2).model for config, precision in
-          ((TRANSLATOR, "float32"), (TRANSLATOR, "int8"), (WRITER, "bfloat16"), (READER, "float32"))]
+          ((TRANSLATOR, "fp32"), (TRANSLATOR, "int8"), (WRITER, "bf16"), (READER, "fp32"))]
 
 
 @settings(max_examples=300, deadline=None)

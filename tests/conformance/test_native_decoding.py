@@ -33,7 +33,7 @@ KINDS = {"encoder-decoder": ENCODER_DECODERS["untied"], "t5": ENCODER_DECODERS["
          "decoder-only": DECODERS["parallel_gated"], "gemma": DECODERS["local_and_global"],
          "dynamic": DECODERS["dynamic"], "longrope": DECODERS["longrope"]}
 SEEDS = list(range(6))
-PRECISIONS = ("float32", "bfloat16", "int8")
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def texts() -> list[list[int]]:
@@ -121,7 +121,7 @@ def test_a_wide_model_is_torchs_too(monkeypatch: pytest.MonkeyPatch, wide: c.Mod
         close(mine[: len(target)], want[: len(target)])
 
 
-TOLERANCE = {"bfloat16": 0.025, "int8": 0.06}
+TOLERANCE = {"bf16": 0.025, "int8": 0.06}
 """Of the deviation of the logits: what weights, activations and keys in 8 and 7 bits leave of a few random layers."""
 
 
@@ -131,7 +131,7 @@ TOLERANCE = {"bfloat16": 0.025, "int8": 0.06}
 def test_narrow_weights_are_near(monkeypatch: pytest.MonkeyPatch, isa: str, precision: str, name: str) -> None:
     monkeypatch.setenv("WEFT_ISA", isa)
     config = TRANSFORMERS[name]
-    exact, narrow = (measured(config, native(config, kind)) for kind in ("float32", precision))
+    exact, narrow = (measured(config, native(config, kind)) for kind in ("fp32", precision))
     error = np.sqrt(np.mean((narrow - exact) ** 2)) / max(float(exact.std()), 1e-3)
     assert 0 < error < TOLERANCE[precision]
 

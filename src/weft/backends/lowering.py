@@ -19,6 +19,7 @@ from weft.spec import config as c
 from weft.spec import positions
 from weft.spec.parameters import parameters
 
+SCALINGS = (c.LinearScaling, c.DynamicScaling, c.Llama3Scaling, c.YarnScaling, c.LongRopeScaling)
 Setting = int | float | str
 Line = tuple[str, list[str], list[str], list[str], dict[str, Setting]]
 """Operation, buffers, weights, their biases, settings."""
@@ -42,21 +43,31 @@ def lower(config: c.ModelConfig, weights: Mapping[str, np.ndarray]) -> Lowered:
 
     Raises UsageError for a part that the engine does not know.
     """
+    if part := unknown_part(config):
+        raise UsageError(f"the native engine does not know {part}; use the torch backend: pip install 'weft[torch]' and "
+                         f"--backend torch")
     lowered = Lowered()
     for name, stack in (("encoder", config.encoder), ("decoder", config.decoder)):
         if isinstance(stack, c.TransformerStack):
             lowered.programs[name] = _Stack(config, stack, name, lowered, weights).lines
-        elif stack is not None:
-            raise _unknown(f"{stack.type} stacks")
         if name == "encoder" and isinstance(config.decoder, c.TransformerStack) and stack is not None:
             lowered.programs["memory"] = _memory(config, config.decoder)
     lowered.programs["head"] = _head(config)
     return lowered
 
 
-def _unknown(part: str) -> UsageError:
-    return UsageError(f"the native engine does not know {part}; use the torch backend: pip install 'weft[torch]' and "
-                      f"--backend torch")
+def unknown_part(config: c.ModelConfig) -> str:
+    """What of a model the engine does not know; empty if it knows all of it."""
+    for stack in (config.encoder, config.decoder):
+        if isinstance(stack, c.RecurrentStack):
+            return "recurrent stacks"
+        for rotary in () if stack is None else (stack.position, stack.local_position):
+            scaling = rotary.scaling if isinstance(rotary, c.Rotary) else None
+            if scaling is not None and not isinstance(scaling, SCALINGS):
+                return f"{scaling.type} scaling of rotary positions"
+            if isinstance(scaling, c.LongRopeScaling) and config.kind == "encoder-decoder":
+                return "longrope scaling of rotary positions in an encoder-decoder"
+    return ""
 
 
 class _Writer:
@@ -149,10 +160,6 @@ class _Stack(_Writer):
 
     def _turns(self, name: str, rotary: c.Rotary) -> None:
         dimension, scaling = rotary.dimension or self.size, rotary.scaling
-        if isinstance(scaling, c.LongRopeScaling) and self.config.kind == "encoder-decoder":
-            raise _unknown("longrope scaling in an encoder-decoder")
-        if not isinstance(scaling, c.RotaryScaling | None):
-            raise _unknown(f"{scaling.type} scaling of rotary positions")
         powers, weights = positions.rotary_powers(rotary.base, dimension), []
         if not isinstance(scaling, c.DynamicScaling):
             weights.append(self.constant(f"{name}_frequencies", positions.rotary_frequencies(rotary, powers)))

@@ -5,7 +5,6 @@ Texts stand next to each other without padding, and a row's result depends on it
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +12,14 @@ import numpy as np
 
 from weft.backends.histories import histories
 from weft.backends.lowering import lower
-from weft.bundle import Bundle
 from weft.errors import UsageError
 from weft.spec import config as c
 from weft.spec.runner import Best
 from weft.spec.trace import Trace
 from weft.tensors import Stored
 
-PRECISIONS = ("float32", "bfloat16", "int8")
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+"""The engine's names for them."""
 _NONE = np.empty(0, np.int32)
 
 
@@ -33,16 +32,10 @@ def is_available() -> bool:
     return True
 
 
-def open_runner(bundle: Bundle, precision: str, threads: int | None = None) -> NativeRunner:
-    """Raises UsageError for a precision or a part of the model that the engine does not know."""
-    return build_runner(bundle.config, bundle.tensors(), precision, threads)
+def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int) -> NativeRunner:
+    """A runner of every stored parameter of `config`. precision: of PRECISIONS.
 
-
-def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int | None = None
-                 ) -> NativeRunner:
-    """A runner of every stored parameter of `config`. threads: by default as many as cores that this process may use."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision!r} is none of the native engine's; use {', '.join(PRECISIONS)}")
+    Raises UsageError for a part of the model that the engine does not know."""
     from weft import _native
 
     relative = {name: stored.wide() for name, stored in tensors.items() if name.endswith("relative_bias.weight")}
@@ -51,7 +44,7 @@ def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision
         name: (stored.kind, stored.bits if stored.kind == "F32" else stored.bits.view(np.uint16))
         for name, stored in tensors.items() if name not in relative}
     weights |= {name: ("F32", array) for name, array in lowered.constants.items()}
-    model = _native.load(list(lowered.programs.items()), weights, precision, threads or len(os.sched_getaffinity(0)))
+    model = _native.load(list(lowered.programs.items()), weights, PRECISIONS[precision], threads)
     return NativeRunner(config, model, list(lowered.names()))
 
 

@@ -6,7 +6,7 @@ touches them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,13 @@ from weft.nn.reread import Rereading, rereading
 from weft.spec import config as c
 from weft.spec.runner import Best
 from weft.spec.trace import Trace
+from weft.tensors import Stored
+
+
+def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str) -> TorchRunner:
+    """A runner of every stored parameter of `config`. precision: fp32 or bf16."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return TorchRunner(Model.of(config, lambda name: torch.from_numpy(tensors[name].wide()), dtype))
 
 
 class TorchRunner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from weft.cli.flags import Parser
+from weft.cli.flags import Parser, add_backend_flags, backend_options
 from weft.cli.lines import batches, tell
 from weft.model import load
 from weft.tasks.classify import Classified
@@ -23,8 +23,9 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--model", default="sentiment", help="bundle folder or shipped model (default: sentiment)")
     parser.add_argument("--json", action="store_true", help="one JSON object a text")
     parser.add_argument("--batch-lines", type=int, default=256, metavar="N", help="most lines read together (default: 256)")
+    add_backend_flags(parser)
     arguments = parser.parse_args(argv)
-    model = load(arguments.model)
+    model = load(arguments.model, **backend_options(arguments))
     model.require("classify")
     for lines in batches(arguments.text, arguments.batch_lines):
         answers = iter(model.classify([line for line in lines if line.strip()]))

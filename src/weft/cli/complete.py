@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from weft.cli.flags import Parser, add_generation_flags, generation_options
+from weft.cli.flags import Parser, add_backend_flags, add_generation_flags, backend_options, generation_options
 from weft.cli.lines import batches, tell
 from weft.cli.results import LOGPROBS, as_json, token_lines
 from weft.cli.settings import HELP, print_settings
@@ -43,21 +43,21 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--truncate", choices=("refuse", "left"), default="refuse",
                         help="a prompt that leaves no room in the window: refuse, or cut its beginning (left)")
     parser.add_argument("--batch-lines", type=int, default=16, metavar="N", help="most lines completed together (default: 16)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
     parser.add_argument("--draft", metavar="MODEL", help="a smaller model with the same tokenizer that guesses ahead")
     parser.add_argument("--explain-settings", action="store_true", help=HELP)
+    add_backend_flags(parser)
     add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     if getattr(arguments, "prompt_logprobs", False) and not arguments.json:
         raise UsageError("--prompt-logprobs are told as JSON only; add --json")
-    model = load(arguments.model, precision=arguments.precision)
+    model = load(arguments.model, **backend_options(arguments))
     model.require("complete")
     options = generation_options(arguments)
     chosen = model.options(**options)
     if arguments.explain_settings:
         print_settings(model, chosen, options)
     if arguments.draft:
-        options["draft"] = load(arguments.draft, precision=arguments.precision)
+        options["draft"] = load(arguments.draft, **backend_options(arguments))
     if len(arguments.text) == 1 and not arguments.chat and chosen.beams == 1 and not chosen.needs_whole \
             and not arguments.json and not chosen.logprobs:
         _stream(model, arguments.text[0], arguments.echo, arguments.truncate, options)

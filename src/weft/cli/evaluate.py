@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from weft.bundle import write_atomically
-from weft.cli.flags import Parser, add_generation_flags, generation_options
+from weft.cli.flags import Parser, add_backend_flags, add_generation_flags, backend_options, generation_options
 from weft.errors import UsageError
 from weft.metrics import bleu, moses_tokens, sacrebleu_metrics, tokenized_bleu
 from weft.model import Model, Result, load
@@ -46,11 +46,11 @@ def run(argv: list[str]) -> int:
                         help=f"denoise: tokens of a window, as in training (default: {TrainingOptions.context})")
     parser.add_argument("--noise", type=float, metavar="X", help="denoise: share of tokens taken out, as in training")
     parser.add_argument("--output", metavar="FILE", help="write the translations here, n-best ones TAB-separated")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
+    add_backend_flags(parser)
     add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     _check(arguments)
-    model = load(arguments.model, precision=arguments.precision)
+    model = load(arguments.model, **backend_options(arguments))
     if lacking := model.task.missing():
         raise UsageError(lacking)
     options = TrainingOptions(source_column=arguments.source_column, target_column=arguments.target_column,

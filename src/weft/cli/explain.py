@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from weft.cli.flags import Parser, add_generation_flags, generation_options
+from weft.cli.flags import Parser, add_backend_flags, add_generation_flags, backend_options, generation_options
 from weft.cli.lines import tell
 from weft.errors import UsageError
 from weft.model import load
@@ -36,6 +36,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--draft", metavar="MODEL", help="a smaller model with the same tokenizer that guesses ahead")
     parser.add_argument("--save", metavar="FILE", help="save the trace, for --from and for pictures")
     parser.add_argument("--from", dest="source", metavar="FILE", help="tell of a saved trace instead of running a model")
+    add_backend_flags(parser)
     add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     steps = _steps(arguments.steps)
@@ -56,7 +57,7 @@ def run(argv: list[str]) -> int:
 
 
 def _traced(arguments: Namespace, options: dict[str, Any]) -> DecodingTrace:
-    model = load(arguments.model)
+    model = load(arguments.model, **backend_options(arguments))
     if model.config.decoder is None or not isinstance(model.config.head, LanguageModelHead):
         raise UsageError(f"explain is for models that generate text, token by token; {arguments.model} is "
                          f"{model.config.kind} with a {model.config.head.type} head. weft show model tells of any model")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from weft.cli.flags import Parser
+from weft.cli.flags import Parser, add_backend_flags, backend_options
 from weft.cli.lines import batches, one_line
 from weft.model import load
 from weft.tasks.fill import Candidate
@@ -24,10 +24,11 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--model", required=True, help="bundle folder or shipped model")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="candidates a word (default: 5)")
     parser.add_argument("--json", action="store_true", help="one JSON object a text")
+    add_backend_flags(parser)
     arguments = parser.parse_args(argv)
     if arguments.top < 1:
         parser.error(f"--top is {arguments.top}; it must be 1 or more")
-    model = load(arguments.model)
+    model = load(arguments.model, **backend_options(arguments))
     model.require("fill")
     for lines in batches(arguments.text, 1):
         for text in lines:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from weft.backends import AUTO, BACKENDS, PRECISIONS
 from weft.errors import UnknownNameError, UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.presets import PRESETS
@@ -56,6 +57,21 @@ def add_flags(parser: argparse.ArgumentParser, options: type, names: dict[str, t
             flags = [f"--{field.name.replace('_', '-')}", *(names or {}).get(field.name, ())]
             group.add_argument(*flags, dest=field.name, default=argparse.SUPPRESS, **_kind(hints[field.name], field))
     return group
+
+
+def add_backend_flags(parser: argparse.ArgumentParser) -> None:
+    """What runs a model."""
+    group = parser.add_argument_group("what runs the model")
+    group.add_argument("--backend", choices=BACKENDS, default="auto",
+                       help="the native engine or PyTorch; auto: the engine, if it knows all of the model (default: auto)")
+    group.add_argument("--precision", choices=PRECISIONS, default="auto",
+                       help=f"compute in; int8 on the engine only; auto: {AUTO['native']}, on PyTorch {AUTO['torch']} "
+                            f"(default: auto)")
+
+
+def backend_options(namespace: argparse.Namespace) -> dict[str, Any]:
+    """What was given of it, as keyword arguments of weft.load."""
+    return {"backend": namespace.backend, "precision": namespace.precision}
 
 
 def add_generation_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from weft.cli.flags import Parser
+from weft.cli.flags import Parser, add_backend_flags, backend_options
 from weft.cli.lines import batches, one_line, tell
 from weft.model import load
 
@@ -23,8 +23,9 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--model", default="ner", help="bundle folder or shipped model (default: ner)")
     parser.add_argument("--json", action="store_true", help="one JSON object a text")
     parser.add_argument("--batch-lines", type=int, default=256, metavar="N", help="most lines read together (default: 256)")
+    add_backend_flags(parser)
     arguments = parser.parse_args(argv)
-    model, number = load(arguments.model), 0
+    model, number = load(arguments.model, **backend_options(arguments)), 0
     model.require("tag")
     for lines in batches(arguments.text, arguments.batch_lines):
         for text, found in zip(lines, model.tag(lines), strict=True):

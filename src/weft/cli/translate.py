@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from weft.cli.flags import Parser, add_generation_flags, generation_options
+from weft.cli.flags import Parser, add_backend_flags, add_generation_flags, backend_options, generation_options
 from weft.cli.lines import batches, one_line, progress, tell
 from weft.cli.results import LOGPROBS, as_json, token_lines
 from weft.cli.settings import HELP, print_settings
@@ -43,14 +43,14 @@ def run(argv: list[str]) -> int:
                         help="most lines translated together (default: 64)")
     parser.add_argument("--too-long", choices=("split", "refuse"), default="split",
                         help="a text beyond the model's window: split at sentence ends with a notice, or refuse")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
     parser.add_argument("--draft", metavar="MODEL", help="a smaller model with the same tokenizer that guesses ahead")
     parser.add_argument("--explain-settings", action="store_true", help=HELP)
+    add_backend_flags(parser)
     add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     if arguments.json and arguments.scores:
         raise UsageError("--json tells the score already; drop --scores")
-    model = load(arguments.model, precision=arguments.precision)
+    model = load(arguments.model, **backend_options(arguments))
     model.require("translate")
     model = model.between(arguments.source, arguments.target)
     options = generation_options(arguments)
@@ -58,7 +58,7 @@ def run(argv: list[str]) -> int:
     if arguments.explain_settings:
         print_settings(model, chosen, options)
     if arguments.draft:
-        options["draft"] = load(arguments.draft, precision=arguments.precision)
+        options["draft"] = load(arguments.draft, **backend_options(arguments))
     with progress("translating", bool(arguments.text)) as bar:
         number = 0
         for lines in batches(arguments.text, arguments.batch_lines):

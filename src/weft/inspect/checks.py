@@ -13,10 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from weft.backends import choose
 from weft.decode import generate_batch
 from weft.decode.recorder import Recorder
 from weft.decode.strategies.beam import Beam
-from weft.errors import WeftError
+from weft.errors import UsageError, WeftError
 from weft.model import Model
 from weft.spec.config import LanguageModelHead
 from weft.spec.decoding import GenerationOptions
@@ -45,7 +46,8 @@ class Patient:
     def __init__(self, model: Model) -> None:
         self.model, self.runner, self.config = model, model.runner, model.config
         special, window = model.config.special, model.config.window
-        self.is_decoder_only, self.is_encoder_only = model.config.encoder is None, model.config.decoder is None
+        self.generates = model.config.decoder is not None and isinstance(model.config.head, LanguageModelHead)
+        self.is_decoder_only = model.config.encoder is None
         room = window.target if self.is_decoder_only else window.source
         suffix = () if self.is_decoder_only else special.ending
         most = max(1, room // 2 - len(special.prefix) - len(suffix))
@@ -87,12 +89,12 @@ class Patient:
 def findings(model: Model) -> Iterator[Finding]:
     """Every check that applies to the model, one after another; one that raises an error has failed."""
     patient = Patient(model)
-    generates = model.config.decoder is not None and isinstance(model.config.head, LanguageModelHead)
-    for check in GENERATING if generates else READING:
+    for check in GENERATING if patient.generates else READING:
         try:
             yield check(patient)
         except WeftError as error:
             yield Finding(check.__name__.replace("_", " "), False, f"an error: {error}")
+    yield from others(patient)
 
 
 # ---------------------------------------------------------------- generating models
@@ -226,23 +228,39 @@ def texts_in_batches(patient: Patient) -> Finding:
 # ---------------------------------------------------------------- any model
 
 
-def precision(patient: Patient) -> Finding:
-    """bf16 against fp32: told, for bf16 keeps 8 bits of every number."""
-    rough = Patient(Model(patient.model.bundle, "bf16"))
-    name = "backends: torch fp32, torch bf16"
-    if patient.is_encoder_only:
-        fine, coarse = (one.runner.score_all(patient.sources) for one in (patient, rough))
-        gap, same = max(_logit_gaps(coarse, fine), key=_nan_first), [_best_of(one) == _best_of(other)
-                                                                     for one, other in zip(coarse, fine, strict=True)]
-        return Finding(name, None, f"{len(fine)} texts, {sum(same)} with the same best answers; scores differ by {gap:.1g}")
-    best, other = (one.decode(patient.options()) for one in (patient, rough))
-    same = [one[0].tokens == two[0].tokens for one, two in zip(best, other, strict=True)]
-    return Finding(name, None, f"greedy: {sum(same)} of {len(same)} inputs give the same tokens")
+def others(patient: Patient) -> Iterator[Finding]:
+    """The other backend, which in fp32 must say the same; and narrower numbers on this one, which is told."""
+    model = patient.model
+    for backend, precision in (("native", "fp32"), ("torch", "fp32"), (model.backend, "bf16"), (model.backend, "int8")):
+        if (backend, precision) == (model.backend, model.precision):
+            continue
+        try:
+            choose(model.config, backend, precision)
+        except UsageError:
+            continue
+        yield _compared(patient, Patient(Model(model.bundle, backend, precision)))
 
 
-GENERATING: tuple[Callable[[Patient], Finding], ...] = (batches, padding, caches, one_beam, beams_and_greedy, n_best, seeds,
-                                                        precision)
-READING: tuple[Callable[[Patient], Finding], ...] = (texts_in_batches, precision)
+def _compared(patient: Patient, other: Patient) -> Finding:
+    ours, theirs = (f"{one.model.backend} {one.model.precision}" for one in (patient, other))
+    if patient.generates:
+        answers = [one.decode(patient.options()) for one in (patient, other)]
+        gaps = [_gap(one[0], two[0]) for one, two in zip(*answers, strict=True)]
+        same = [one[0].tokens == two[0].tokens for one, two in zip(*answers, strict=True)]
+        told = f"greedy: {sum(same)} of {len(same)} inputs give the same tokens"
+    else:
+        scores = [one.runner.score_all(patient.sources) for one in (patient, other)]
+        gaps = _logit_gaps(*scores)
+        same = [_best_of(one) == _best_of(two) for one, two in zip(*scores, strict=True)]
+        told = f"{sum(same)} of {len(same)} texts have the same best answers"
+    worst = max(gaps, key=_nan_first)
+    exact = patient.model.precision == other.model.precision == "fp32"
+    return Finding(f"backends: {ours}, {theirs}", worst <= TOLERANCE if exact else None,
+                   f"{told}; largest difference {worst:.1g}")
+
+
+GENERATING: tuple[Callable[[Patient], Finding], ...] = (batches, padding, caches, one_beam, beams_and_greedy, n_best, seeds)
+READING: tuple[Callable[[Patient], Finding], ...] = (texts_in_batches,)
 
 
 # ---------------------------------------------------------------- comparing

@@ -96,3 +96,25 @@ class Runner(Protocol):
         its heads; 0 past the end of a source. Only after `start` with watch.
         """
         ...
+
+
+class TextRunner(Runner, Protocol):
+    """A backend's own runner, which also reads whole texts."""
+
+    def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]], trace: Trace | None = None
+               ) -> np.ndarray: ...
+
+    def score(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None, trace: Trace | None = None
+              ) -> np.ndarray:
+        """What the head says of texts, float32: [B, S, V] (language model), [B, S, labels] (tags), [B, labels] (classes) or
+        [B, D] (embedding). types: kinds of segment (encoder-only). What stands past the end of a row means nothing.
+        """
+        ...
+
+    def score_all(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
+        """`score` of any number of texts, each without its padding; about `most` positions at a time."""
+        ...
+
+    def log_probs(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
+        """Decoder-only: float32 log p of every token of each row but its first, given those before it."""
+        ...

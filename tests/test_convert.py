@@ -213,7 +213,7 @@ def test_a_copy_that_differs_from_what_it_is_tied_to(gpt2: Path) -> None:
 
     rewrite(gpt2, change)
     message = refused(gpt2, BundleError)
-    assert "lm_head.weight differs from target_embedding.weight, which config.json says it is tied to" in message
+    assert "lm_head.weight differs from transformer.wte.weight, which config.json says it is tied to" in message
 
 
 def test_numbers_that_are_no_weights(tmp_path: Path, originals: Callable[[str], Path]) -> None:
@@ -461,7 +461,9 @@ def test_exports_that_are_refused(tmp_path: Path, tiny_bundle: Path) -> None:
                                          r"'post', not 'pre'"):
         export_bundle(made, tmp_path / "out", "openai_gpt")
     classifier = open_bundle(bundle(tmp_path / "classifier", "bert", "classification"))
-    with pytest.raises(UsageError, match="the format of bart has no classification head; it has language_model"):
+    with pytest.raises(UsageError, match="the format of marian has no classification head; it has language_model"):
+        export_bundle(classifier, tmp_path / "out", "marian")
+    with pytest.raises(UsageError, match="the format of bart is for other models than this one, which is encoder-only"):
         export_bundle(classifier, tmp_path / "out", "bart")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match=r"is the bundle itself, whose config.json and tokenizer.json would be lost"):

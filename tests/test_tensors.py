@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.errors import BundleError
-from weft.tensors import Stored, read_file, read_header, write_file
+from weft.tensors import Stored, narrow, read_file, read_header, write_file
 
 DATA = bytes(64)
 
@@ -131,3 +131,13 @@ def test_changed_bytes_of_a_sound_file(tmp_path_factory: pytest.TempPathFactory,
     path.unlink()
     path.write_bytes(bytes(content))
     read_whatever(path)
+
+
+def test_equal_numbers_of_any_kind() -> None:
+    numbers = np.random.default_rng(0).standard_normal((700, 601)).astype(np.float32)  # more than a chunk
+    half = narrow("x", numbers, "float16")
+    wide, other = Stored(half.wide(), "F32"), Stored(half.wide(), "F32")
+    other.bits[-1, -1] += 1e-3
+    assert half.equals(half) and half.equals(wide) and wide.equals(half)
+    assert not half.equals(other) and not wide.equals(other) and not wide.equals(Stored(wide.bits.ravel(), "F32"))
+    assert not Stored(np.zeros(3), "I64").equals(Stored(np.zeros(3), "I64"))  # whose numbers are not read

@@ -84,7 +84,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_together(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> None:
     """Files of a folder, all or none: each writer gets the path of a temporary neighbour; once all are written, and only
     then, they are renamed in that order. Raises OSError."""
-    temporary = {name: folder / f".{name}.tmp" for name in writers}
+    temporary = {name: (folder / name).with_name(f".{Path(name).name}.tmp") for name in writers}
     try:
         for name, write in writers.items():
             write(temporary[name])

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_flushed, write_together
 from weft.card import imported_card
 from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError, WeftError
-from weft.families.family import Family, families, find_family
+from weft.families.family import Family, families, find_family, settle
 from weft.families.foreign import PROBLEMS, ForeignConfig
 from weft.families.generation import KEYS, read_generation, write_generation
-from weft.families.rules import Rule, Same
+from weft.foreign_weights import INDEX, read_tensors, read_weights, write_weights, written
+from weft.pooling import pooling_files, read_pooling
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
-from weft.spec.parameters import Parameter, parameters
 from weft.spec.tagged import from_dict
-from weft.tensors import STORES, Stored, read_file, write_file
+from weft.tensors import write_file
 from weft.text import Tokenizer
 from weft.text.chat import special_texts
 from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, special_roles, tokenizer_files
 from weft.text.multilingual import language_code
 
-INDEX = "model.safetensors.index.json"
-MOST_SHOWN = 1 << 26
-"""Elements that are laid out in memory to find the shape that a tensor should have."""
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
 TASKS = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}
 """What a language model of each kind is for; other heads say it themselves."""
@@ -64,10 +56,14 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     if Path(out).exists() and Path(out).samefile(folder):
         raise UsageError(f"{out} is the checkpoint itself, whose config.json would be lost; choose another folder")
     name, family, config = read_config(folder, ignore_keys)
+    stored = read_tensors(folder)
+    config = settle(family, config, stored, lambda name, other: stored[name].equals(stored[other]))
     tokenizer = read_tokenizer(folder)
     roles = special_roles(folder, tokenizer)
     config, tokenizer = _with_tokenizer(folder, config, tokenizer)
-    tensors, dropped = read_weights(folder, family, config)
+    if isinstance(config.head, c.EmbeddingHead):
+        config = replace(config, head=read_pooling(folder, config.head))
+    tensors, dropped = read_weights(folder, family, config, stored)
     generation, passed_over = read_defaults(folder, config)
     dropped += passed_over
     task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
@@ -198,134 +194,6 @@ def read_defaults(folder: Path, config: c.ModelConfig) -> tuple[dict[str, Any], 
     return {"beams": 1} | found, [(key, f"{path.name} has {reason}") for key, reason in dropped]
 
 
-def read_weights(folder: Path, family: Family, config: c.ModelConfig) -> tuple[dict[str, Stored], list[tuple[str, str]]]:
-    """Our tensors, and (name, reason) of foreign ones that are dropped. Raises BundleError that lists every fault."""
-    foreign = _normalised(folder, read_tensors(folder), family, config)
-    table = parameters(config)
-    found: dict[str, Stored] = {}
-    faults: list[str] = []
-    used: set[str] = set()
-    copies: list[tuple[str, str]] = []
-    for rule in family.rules(config):
-        if all(name in table and table[name].tie for name in rule.ours):
-            copies += [(name, table[ours].tie or "") for ours, name in zip(rule.ours, rule.theirs, strict=True)
-                       if name in foreign and name not in used]
-            used.update(name for name in rule.theirs if name in foreign)
-            continue
-        rule = rule.found_in(foreign)
-        missing = [name for name in rule.theirs if name not in foreign]
-        used.update(name for name in rule.theirs if name in foreign)
-        faults += [f"{name} is missing" for name in missing]
-        if not missing:
-            found |= _apply(rule, [foreign[name] for name in rule.theirs], table, faults)
-    faults += [f"{name} differs from {ours}, which config.json says it is tied to (tie_word_embeddings)"
-               for name, ours in copies if ours in found and not np.array_equal(foreign[name].bits, found[ours].bits)]
-    dropped = [(name, f"tied to {ours}") for name, ours in copies]
-    for name, tensor in foreign.items():
-        reason = next((why for pattern, why in family.DROPPED if fnmatchcase(name, pattern)), "")
-        if name not in used and reason:
-            dropped.append((name, reason))
-        elif name not in used:
-            faults.append(f"{name} {list(tensor.shape)} is not in the model")
-    if faults:
-        raise BundleError(f"{folder}: the tensors do not belong to config.json: {'; '.join(faults)}")
-    broken = sorted(name for name in used if foreign[name].has_nan())
-    if broken:
-        raise BundleError(f"{folder}: {', '.join(broken)} {'hold' if len(broken) > 1 else 'holds'} values that are no numbers "
-                          f"(NaN), so that every answer would be none. The file is damaged, or its training failed; fetch it "
-                          f"again")
-    return {name: found[name] for name, row in table.items() if row.tie is None}, dropped
-
-
-def _apply(rule: Rule, theirs: list[Stored], table: Mapping[str, Parameter], faults: list[str]) -> dict[str, Stored]:
-    """Our tensors of one rule; faults of kind and shape are added to `faults`."""
-    odd = [f"{name} is stored as {tensor.kind}, not as {', '.join(STORES)}"
-           for name, tensor in zip(rule.theirs, theirs, strict=True) if not tensor.is_weight]
-    if odd:
-        faults += odd
-        return {}
-    kinds = {tensor.kind for tensor in theirs}
-    kind = kinds.pop() if len(kinds) == 1 else "F32"
-    arrays = [tensor.bits if tensor.kind == kind else tensor.wide() for tensor in theirs]
-    wanted = [table[name].shape for name in rule.ours]
-    try:
-        made = rule.operation.read(arrays)
-    except (IndexError, ValueError):  # of a number of elements that cannot be cut like this
-        made = []
-    if [array.shape for array in made] != wanted:
-        faults += [f"{name} has shape {list(tensor.shape)}, config.json says {expected}"
-                   for name, tensor, expected in zip(rule.theirs, theirs, _expected(rule, wanted), strict=True)]
-        return {}
-    return {name: Stored(array, kind) for name, array in zip(rule.ours, made, strict=True)}
-
-
-def _expected(rule: Rule, wanted: list[tuple[int, ...]]) -> list[str]:
-    """The shapes that the rule's foreign tensors should have; where it would take much memory to find out, what they become."""
-    if isinstance(rule.operation, Same):
-        return [str(list(shape)) for shape in wanted]
-    if sum(map(math.prod, wanted)) > MOST_SHOWN:
-        return [f"that it gives {' and '.join(str(list(shape)) for shape in wanted)}"] * len(rule.theirs)
-    return [str(list(array.shape)) for array in rule.operation.write([np.empty(shape, np.uint8) for shape in wanted])]
-
-
-def read_tensors(folder: Path) -> dict[str, Stored]:
-    """All tensors of the checkpoint's safetensors file or files, mapped; also those that are no weights. Raises BundleError."""
-    index = folder / INDEX
-    if index.is_file():
-        return _read_shards(folder, index)
-    if (folder / "model.safetensors").is_file():
-        return read_file(folder / "model.safetensors", others=True)
-    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-    if pickles:
-        raise BundleError(f"{folder} has its weights in {', '.join(pickles[:3])}, which Weft does not open: such files can "
-                          f"run code. Where you trust them, convert: model.save_pretrained(folder, safe_serialization=True) "
-                          f"in transformers")
-    raise BundleError(f"{folder} has no model.safetensors")
-
-
-def _read_shards(folder: Path, index: Path) -> dict[str, Stored]:
-    """Tensors of the files that the index names. A name that leads out of the folder is none of its files."""
-    values = read_json(index)
-    names = values.get("weight_map") if isinstance(values, dict) else None
-    if not isinstance(names, dict) or not names:
-        raise BundleError(f"{index} has no weight_map; the file is damaged")
-    bad = sorted({str(shard) for shard in names.values() if not isinstance(shard, str) or Path(shard).name != shard
-                  or not (folder / shard).is_file()})
-    if bad:
-        raise BundleError(f"{index} names files that are not in {folder}: {', '.join(bad)}. Download them too, or correct "
-                          f"the index")
-    found: dict[str, Stored] = {}
-    for shard in sorted(set(names.values())):
-        tensors = read_file(folder / shard, others=True)
-        twice = sorted(set(found) & set(tensors))
-        if twice:
-            raise BundleError(f"{folder}: {', '.join(twice)} come in {shard} and in another file too; which of them counts "
-                              f"is not said")
-        found |= tensors
-    missing = sorted(set(names) - set(found))
-    if missing:
-        raise BundleError(f"{folder}: the index names tensors that are in no file: {', '.join(missing)}. The files are not "
-                          f"those of the index; download them again")
-    return found
-
-
-def _normalised(folder: Path, tensors: dict[str, Stored], family: Family, config: c.ModelConfig) -> dict[str, Stored]:
-    """Names as the family's rules have them: old names of norms, and the base model's tensors without their prefix."""
-    renamed: dict[str, Stored] = {}
-    for name, tensor in tensors.items():
-        for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
-            if name.endswith(old):
-                name = name.removesuffix(old) + new
-        if name in renamed:
-            raise BundleError(f"{folder} has {name} twice, once by its old name (.gamma or .beta)")
-        renamed[name] = tensor
-    prefix = family.PREFIX
-    if prefix and not any(name.startswith(prefix) for name in renamed):
-        theirs = {name for rule in family.rules(config) for name in rule.theirs}
-        renamed = {name if name in theirs else prefix + name: tensor for name, tensor in renamed.items()}
-    return renamed
-
-
 # ---------------------------------------------------------------- out
 
 
@@ -351,11 +219,12 @@ def export_bundle(bundle: Bundle, out: str | Path, family_name: str | None = Non
                             segments=bundle.config.embedding.types > 1)
     if bundle.chat_template is not None:
         texts[CHAT_TEMPLATE] = bundle.chat_template
-    texts["config.json"] = json.dumps(values, indent=2)
+    texts |= {"config.json": json.dumps(values, indent=2), **pooling_files(bundle.config)}
     if bundle.config.decoder is not None and isinstance(bundle.config.head, c.LanguageModelHead):
         texts["generation_config.json"] = json.dumps(write_generation(bundle.generation, bundle.config), indent=2)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for file in texts:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
         write_together(folder, {
             "model.safetensors": lambda path: write_file(path, tensors, {"format": "pt"}),
             **{file: partial(write_flushed, content=text.encode()) for file, text in texts.items()}})
@@ -399,6 +268,9 @@ def foreign_config(family: Family, config: c.ModelConfig) -> dict[str, Any]:
         again = _read_model(family, ForeignConfig(values), config.head.type)
     except ConfigError as error:
         raise UsageError(f"the format of {format} cannot say all of this model: {error}") from error
+    again = settle(family, again, {name for rule in written(family, again) for name in rule.theirs}, lambda *_: False)
+    if isinstance(config.head, c.EmbeddingHead):  # other files tell (weft.pooling)
+        again = replace(again, head=config.head)
     again = replace(again, tokenizer=config.tokenizer, special=special)
     if again != config:
         lost = differences(again.to_dict(), config.to_dict())
@@ -412,18 +284,3 @@ def differences(theirs: Any, ours: Any, path: str = "") -> list[str]:
         return [line for key in sorted({*theirs, *ours})
                 for line in differences(theirs.get(key), ours.get(key), f"{path}.{key}".lstrip("."))]
     return [] if theirs == ours else [f"{path} would be {theirs!r}, not {ours!r}"]
-
-
-def write_weights(family: Family, bundle: Bundle) -> dict[str, Stored]:
-    """Foreign tensors of a bundle; tied ones once, as transformers saves them."""
-    ours, table = bundle.tensors(), parameters(bundle.config)
-    base = family.PREFIX if isinstance(bundle.config.head, c.EmbeddingHead) else ""  # a model without a head has no prefix
-    found: dict[str, Stored] = {}
-    for rule in family.rules(bundle.config):
-        if not all(table[name].tie for name in rule.ours):
-            kinds = {ours[name].kind for name in rule.ours}
-            kind = kinds.pop() if len(kinds) == 1 else "F32"
-            arrays = [ours[name].bits if ours[name].kind == kind else ours[name].wide() for name in rule.ours]
-            made = rule.operation.write(arrays)
-            found |= {name.removeprefix(base): Stored(array, kind) for name, array in zip(rule.theirs, made, strict=True)}
-    return found

@@ -37,6 +37,7 @@ from weft.tasks.classify import classified
 from weft.tasks.complete import Truncate, continuation, fit, given_ids, output_ids, prompt_ids
 from weft.tasks.fill import Candidate, fill
 from weft.tasks.tag import WORD, encode_text, entities, tag_rows, tag_words
+from weft.tasks.task import fitted
 from weft.text import StreamDecoder, Tokenizer
 from weft.text.chat import render, special_texts
 from weft.text.controls import Controls
@@ -252,7 +253,7 @@ class Model:
                 raise UsageError(f"the text {text!r:.60} has no tokens, and this model puts none around a text; give it words")
             if len(row) > limit:
                 self.notices.append(f"{_beginning(text)} has {len(row)} tokens; only the window of {limit} was read")
-        return [row[:limit] for row in rows]
+        return [fitted(row, self.config) for row in rows]
 
     def require(self, verb: str) -> None:
         """Raises UsageError, which says what this model can do, where that is not `verb` (one of VERBS)."""

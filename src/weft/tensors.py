@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,17 @@ class Stored:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.bits.shape
+
+    def equals(self, other: Stored) -> bool:
+        """Whether both hold the same numbers, in whatever kinds. Little memory is taken."""
+        if not (self.is_weight and other.is_weight) or self.shape != other.shape:
+            return False
+        return all(np.array_equal(one, two) for one, two in zip(self._parts(), other._parts(), strict=True))
+
+    def _parts(self) -> Iterator[np.ndarray]:
+        """CHUNK numbers at a time, float32."""
+        flat = np.ravel(self.bits)
+        return (Stored(flat[start : start + CHUNK], self.kind).wide() for start in range(0, len(flat), CHUNK))
 
     def has_nan(self) -> bool:
         """Whether a number of it is none: its exponent full, its fraction not empty. Little memory is taken."""

@@ -157,6 +157,12 @@ def test_evaluate(weft, tiny_bundle: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 20
 
 
+def test_evaluate_without_sacrebleu(weft, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    status, _, err = weft("evaluate", tiny_bundle, "--data", write_pairs(tmp_path / "test.tsv", toy_pairs(3)))
+    assert status == 2 and "BLEU and chrF need the package sacrebleu: pip install 'weft[eval]'" in err
+
+
 def test_recipe_flags_and_another_run(weft, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.tsv", toy_pairs(60))
     recipe = tmp_path / "r.toml"

@@ -19,10 +19,16 @@ def make_checkpoint(folder: Path, model_type: str, architecture: str, example: M
                     dtype: torch.dtype = torch.float32, shard: str = "5GB") -> Any:
     """A random model of that class, saved with a small tokenizer; returns it in float32, ready to compute."""
     config = transformers.AutoConfig.for_model(model_type, **{**SPECIAL, **example})
+    untied = example.get("tie_word_embeddings") is False
+    save_random(folder, config, architecture, untied=untied, seed=seed, dtype=dtype, shard=shard)
+    return reopened(folder, architecture)
+
+
+def save_random(folder: Path, config: Any, architecture: str, *, untied: bool = False, seed: int = 0,
+                dtype: torch.dtype = torch.float32, shard: str = "5GB") -> None:
     torch.manual_seed(seed)
-    attention = "sdpa" if example.get("alibi") else "eager"  # Falcon's eager one adds ALiBi twice, its own default once
-    model = getattr(transformers, architecture)._from_config(config, attn_implementation=attention)
-    if example.get("tie_word_embeddings") is False:
+    model = getattr(transformers, architecture)._from_config(config)
+    if untied:
         untie(model)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -33,7 +39,14 @@ def make_checkpoint(folder: Path, model_type: str, architecture: str, example: M
                 buffer.add_(torch.randn_like(buffer))
     model.to(dtype).save_pretrained(folder, max_shard_size=shard)
     save_tokenizer(folder, config.vocab_size)
-    model = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
+
+
+def reopened(folder: Path, architecture: str) -> Any:
+    """The checkpoint's model in float32, ready to compute."""
+    alibi = getattr(transformers.AutoConfig.from_pretrained(folder), "alibi", False)
+    attention = "sdpa" if alibi else "eager"  # Falcon's eager one adds ALiBi twice, its own default once
+    kind = getattr(transformers, architecture)
+    model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
     for module in model.modules():
         if hasattr(module, "create_weight"):  # static positions, which Pegasus rounds to the kind of the file
             module.weight.data = module.create_weight()

@@ -15,13 +15,13 @@ from weft.convert import export_bundle, import_checkpoint
 from weft.errors import ConfigError
 
 
-@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("family", ["bert", "llama", "bart", "t5"])
 @pytest.mark.parametrize(("problem", "labels"), [
     (None, 1), (None, 3), ("single_label_classification", 3), ("multi_label_classification", 1),
     ("multi_label_classification", 3), ("regression", 1), ("regression", 3)])
 def test_answers_are_the_pipelines(tmp_path: Path, family: str, labels: int, problem: str | None) -> None:
     names = {str(index): f"L{index}" for index in range(labels)}
-    folder = checkpoint(tmp_path, family, "classification", id2label=names)
+    folder = checkpoint(tmp_path, family, "classification", around=family in ("bart", "t5"), id2label=names)
     edit(folder / "config.json", problem_type=problem)
     ours = weft.load(import_checkpoint(folder, tmp_path / "weft").path)
     out = export_bundle(open_bundle(tmp_path / "weft"), tmp_path / "out")
@@ -33,6 +33,18 @@ def test_answers_are_the_pipelines(tmp_path: Path, family: str, labels: int, pro
             assert found.probabilities == pytest.approx({one["label"]: one["score"] for one in wanted}, abs=1e-5)
     said = json.loads((out / "config.json").read_text()).get("problem_type")
     assert said == (None if problem == "single_label_classification" else problem)
+
+
+@pytest.mark.parametrize("family", ["bert", "bart"])
+def test_a_text_that_is_too_long_keeps_its_end(tmp_path: Path, family: str) -> None:
+    """As by transformers' tokenizers: BART's classes are told from the state of </s>."""
+    folder = checkpoint(tmp_path, family, "classification", around=True, max_position_embeddings=12)
+    ours, text = weft.load(import_checkpoint(folder, tmp_path / "weft").path), " ".join(f"w{i}" for i in range(30))
+    pipeline = transformers.pipeline("text-classification", model=str(folder), tokenizer=str(folder), device="cpu")
+    (wanted,) = pipeline([text], top_k=None, truncation=True, max_length=12)
+    assert ours.classify(text).probabilities == pytest.approx({one["label"]: one["score"] for one in wanted}, abs=1e-5)
+    assert ours.notices == ["the text 'w0 w1 w2 w3 w4 w5 w6 w7 w8 w9 …' has 32 tokens; only the window of 12 was read"]
+    assert ours.task.predict(ours.runner, ours.tokenizer, ours.config, [text]) == [ours.classify(text).label]
 
 
 def test_other_problems_are_refused(tmp_path: Path) -> None:

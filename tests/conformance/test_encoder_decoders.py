@@ -16,9 +16,10 @@ import transformers
 import weft
 from tests.conformance import checkpoints as hf
 from weft.bundle import open_bundle
-from weft.convert import export_bundle, import_checkpoint, read_config, read_tensors
+from weft.convert import export_bundle, import_checkpoint, read_config
 from weft.errors import ConfigError
 from weft.families import bart, t5
+from weft.foreign_weights import read_tensors
 from weft.spec import config as c
 from weft.tensors import write_file
 

@@ -46,3 +46,18 @@ def test_no_validation_text_is_trained_on() -> None:
     assert data.hold_out(pairs, seed=0) == (train, held) != data.hold_out(pairs, seed=1)
     train, held = data.hold_out([("a", "b")] * 10, seed=0)
     assert len(train) == 9 and len(held) == 1
+
+
+def test_labels_stay_in_training() -> None:
+    """Texts with the labels of the held-out ones are trained on, and a label that only one text has is not held out."""
+    pairs = [(f"text {i % 90}", f"label {i % 3}") for i in range(100)] + [(f"rare {i}", f"own {i}") for i in range(40)]
+    for seed in range(30):
+        train, held = data.hold_out_labelled(pairs, lambda label: {label}, seed=seed, share=0.1)
+        assert sorted(train + held) == sorted(pairs) and len(train) >= 120
+        assert not {text for text, _ in train} & {text for text, _ in held}
+        assert {label for _, label in held} <= {label for _, label in train}
+    assert data.hold_out_labelled(pairs, lambda label: {label}, seed=1) == data.hold_out_labelled(
+        pairs, lambda label: {label}, seed=1)
+    tagged = [(f"word {i}", "O B-PER" if i % 2 else "O B-LOC") for i in range(50)]
+    train, held = data.hold_out_labelled(tagged, lambda tags: set(tags.split()), seed=0)
+    assert len(train) == 49 and len(held) == 1

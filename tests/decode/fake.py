@@ -57,9 +57,13 @@ class FakeRunner:
         if best is None:
             return logits
         logits[:, list(banned)] = -np.inf
-        log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        return self.select(logits, best)
+
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
         order = np.argsort(-logits, axis=1, kind="stable")[:, :best]
-        return Best(order, np.take_along_axis(log_probs, order, 1))
+        return Best(order, np.where(np.isnan(log_probs), -np.inf, log_probs)[np.arange(len(order))[:, None], order])
 
     def gather(self, rows: np.ndarray) -> None:
         self.rows = [self.rows[i] for i in rows]

@@ -10,7 +10,8 @@ import pytest
 from tests.decode.fake import FakeRunner
 from tests.decode.test_strategies import BANNED, every_hypothesis
 from weft.decode import generate_batch
-from weft.decode.strategies.constrained_beam import EXACT, Words, _by_turns
+from weft.decode.strategies.constrained_beam import _by_turns
+from weft.decode.strategies.words import EXACT, Words
 from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 
@@ -59,6 +60,15 @@ def test_a_request_does_not_depend_on_its_neighbours() -> None:
         assert generate_batch(runner, [source], options) == [together[index]]
 
 
+def test_raw_scores_are_the_same_where_no_rule_takes_any() -> None:
+    runner, settings = FakeRunner(9), {"beams": 4, "n_best": 4, "forced_words": ((5, 6), (7,)), "max_new_tokens": 9}
+    renormalised, raw = (generate_batch(runner, SOURCES, GenerationOptions(beam_scores=scores, **settings))
+                         for scores in ("renormalised", "raw"))
+    for own, others in zip(renormalised, raw, strict=True):
+        assert [one.tokens for one in own] == [one.tokens for one in others]
+        assert [one.score for one in own] == pytest.approx([one.score for one in others], abs=1e-5)
+
+
 def test_words_that_do_not_fit() -> None:
     runner, words = FakeRunner(9), ((4, 5), (5, 6), (8,))
     options = GenerationOptions(beams=3, forced_words=words, max_new_tokens=3)
@@ -99,4 +109,4 @@ def test_the_shortest_arrangement_is_found() -> None:
 
 
 def test_banks_take_turns() -> None:
-    assert _by_turns([0, 0, 0, 2, 1, 2]) == [3, 4, 0, 5, 1, 2]
+    assert _by_turns(np.array([[0, 0, 0, 2, 1, 2], [1, 1, 1, 0, -1, -1]])).tolist() == [[3, 4, 0, 5, 1, 2], [0, 3, 1, 2, 4, 5]]

@@ -57,6 +57,11 @@ def padded(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
             "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])}
 
 
+def select(logits: np.ndarray, best: int) -> Best:
+    values, ids = torch.from_numpy(logits).log_softmax(1).sort(dim=1, descending=True, stable=True)
+    return Best(ids[:, :best].numpy(), values[:, :best].numpy())
+
+
 class MarianRunner:
     """The four verbs over a Hugging Face encoder-decoder; every step reads the whole prefix again."""
 
@@ -80,8 +85,9 @@ class MarianRunner:
         if best is None:
             return logits.numpy()
         logits[:, list(banned)] = -torch.inf
-        values, ids = logits.log_softmax(1).sort(dim=1, descending=True, stable=True)
-        return Best(ids[:, :best].numpy(), values[:, :best].numpy())
+        return self.select(logits.numpy(), best)
+
+    select = staticmethod(select)
 
     def gather(self, rows: np.ndarray) -> None:
         index = torch.from_numpy(rows)

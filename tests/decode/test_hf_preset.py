@@ -33,6 +33,7 @@ from tests.decode.test_hf_beam import (  # noqa: E402
     cut,
     padded,
     ragged_sources,
+    select,
     tiny_marian,
 )
 
@@ -85,8 +86,9 @@ class GptRunner:
         if best is None:
             return logits.numpy()
         logits[:, list(banned)] = -torch.inf
-        values, ids = logits.log_softmax(1).sort(dim=1, descending=True, stable=True)
-        return Best(ids[:, :best].numpy(), values[:, :best].numpy())
+        return self.select(logits.numpy(), best)
+
+    select = staticmethod(select)
 
     def gather(self, rows: np.ndarray) -> None:
         self.rows = [self.rows[row] for row in rows]

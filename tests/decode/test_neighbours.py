@@ -51,6 +51,16 @@ def answers(runner: TorchRunner, rows: list[list[int]], options: GenerationOptio
 
 
 @pytest.mark.parametrize("kind", ["encoder-decoder", "decoder-only"])
+@pytest.mark.parametrize("strategy", ["greedy", "sampling", "beam", "diverse", "constrained"])
+def test_a_rule_that_changes_nothing_changes_no_bit(runners: dict[str, TorchRunner], kind: str, strategy: str) -> None:
+    """Though the runner hands over all logits then, and gets them back."""
+    chance, settings = np.random.default_rng(6), {"max_new_tokens": NEW, "logprobs": 3, **STRATEGIES[strategy]}
+    rows = [chance.integers(4, VOCABULARY, chance.integers(1, 20)).tolist() for _ in range(20)]
+    plain = answers(runners[kind], rows, GenerationOptions(**settings), [3] * 20)
+    assert answers(runners[kind], rows, GenerationOptions(**settings, logit_bias=((5, 0.0),)), [3] * 20) == plain
+
+
+@pytest.mark.parametrize("kind", ["encoder-decoder", "decoder-only"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_alone_as_in_company(runners: dict[str, TorchRunner], kind: str, strategy: str) -> None:
     runner, chance = runners[kind], np.random.default_rng(5)

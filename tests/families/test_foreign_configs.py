@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -67,6 +68,17 @@ def test_older_keys_are_read() -> None:
     assert stack.position == c.Rotary(1e6, scaling=c.LinearScaling(8.0)) and stack.local_position == c.Rotary(1e4)
 
 
+@pytest.mark.parametrize("kind", ["su", "yarn", "longrope"])
+def test_first_names_of_longrope(kind: str) -> None:
+    """Phi-3's own code called it su, then yarn, then longrope."""
+    factors = {"short_factor": [1.0] * 48, "long_factor": [2.0] * 48}
+    config = read("phi3", max_position_embeddings=131072, rope_scaling={"type": kind, **factors})
+    position = decoder(config).position
+    assert isinstance(position, c.Rotary) and position.scaling == c.LongRopeScaling(
+        (1.0,) * 48, (2.0,) * 48, 4096, pytest.approx((1 + math.log(32) / math.log(4096)) ** 0.5))
+    assert config.window.target == 131072
+
+
 @pytest.mark.parametrize(("name", "changes", "named"), [
     ("mistral", {"layer_types": ["full_attention"] * 32}, "layer_types"),
     ("mistral", {"attention_bias": True}, "attention_bias"),
@@ -80,7 +92,11 @@ def test_older_keys_are_read() -> None:
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
     ("gemma3", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
     ("gemma3", {"model_type": "gemma3"}, "gemma3"),
-    ("phi3", {"rope_scaling": {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}}, "longrope"),
+    ("phi3", {"rope_scaling": {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}},
+     "decoder.position.scaling.short and long must be 48 numbers above 0 each, one for every pair of channels that turn"),
+    ("phi3", {"rope_scaling": {"type": "su", "long_factor": [1.0]}}, "type 'longrope' without short_factor"),
+    ("phi3", {"rope_scaling": {"type": "su", "long_factor": 2.0, "short_factor": [1.0]}},
+     "long_factor = 2.0; it must be a list of numbers"),
     ("phi3", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
     ("phi3", {"attention_bias": True}, "attention_bias")])
 def test_what_weft_does_not_do_is_refused_by_name(name: str, changes: dict[str, Any], named: str) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from weft.decode.mbr import most_alike
 from weft.errors import UnknownNameError, UsageError
 from weft.metrics import Score, bleu, chrf, moses_tokens, tokenized_bleu
 
@@ -25,6 +26,13 @@ def test_bleu_by_hand() -> None:
     """One sentence of 7 tokens, the fifth wrong: precisions 6/7, 4/6, 2/5, 1/4, and no brevity penalty."""
     expected = 100 * math.exp(sum(map(math.log, (6 / 7, 4 / 6, 2 / 5, 1 / 4))) / 4)
     assert bleu(OUTPUTS[:1], REFERENCES[:1]).value == pytest.approx(expected)
+
+
+def test_without_sacrebleu_an_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    for use in (lambda: bleu(OUTPUTS, REFERENCES), lambda: chrf(OUTPUTS, REFERENCES), lambda: most_alike(OUTPUTS, "chrf")):
+        with pytest.raises(UsageError, match=r"need the package sacrebleu: pip install 'weft\[eval\]'"):
+            use()
 
 
 def test_signatures() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 
 import weft
 from weft.bundle import open_bundle, save_bundle
+from weft.cli import run
 from weft.errors import DataError, UsageError
 from weft.spec import config as c
 from weft.spec import training as t
@@ -110,6 +112,9 @@ def test_fill_then_classify_from_its_weights(files: dict[str, str], tmp_path: Pa
     assert isinstance(weft.load(tmp_path / "b").config.head, c.ClassificationHead)
     with pytest.raises(UsageError, match="layers and width do nothing with --start: the model and its tokenizer are those of"):
         next(weft.train(t.TrainingOptions(**(options | {"layers": 2, "width": 8, "out": str(tmp_path / "c")}))))
+    with pytest.raises(UsageError, match="b has a classification head and no output layer of words, so fill cannot begin"):
+        finished(**(options | {"task": "fill", "out": str(tmp_path / "c"), "data": (files["text"],),
+                               "start": str(tmp_path / "b")}))
     with pytest.raises(UsageError, match="is encoder-only, and complete is for decoder-only models"):
         finished(**(options | {"task": "complete", "out": str(tmp_path / "c"), "data": (files["text"],)}))
 
@@ -124,10 +129,16 @@ def test_a_capped_head_is_not_trained_on(files: dict[str, str], tmp_path: Path) 
 
 
 @pytest.mark.parametrize("objective", ["spans", "infill"])
-def test_denoise(files: dict[str, str], tmp_path: Path, objective: str) -> None:
+def test_denoise(files: dict[str, str], tmp_path: Path, objective: str, capsys: pytest.CaptureFixture) -> None:
+    """On the command line it is scored by its objective, on what training held out."""
     end = finished(data=(files["text"],), out=str(tmp_path / "o"), task="denoise", objective=objective, steps=60, context=128,
                    vocabulary=400)
     assert end.best_loss is not None and end.best_loss < 4.5
+    asked = ["--last-tenth", "--objective", objective, "--context", "128"]
+    assert run(["evaluate", str(tmp_path / "o"), "--data", files["text"], *asked]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"perplexity \d+\.\d+   tokens:\d+\|those taken out\|{objective}\|share:0\.\d+\|context:128", lines[0])
+    assert lines[1].startswith("unigram perplexity ") and lines[2].startswith("spans restored ")
 
 
 @pytest.mark.parametrize("task", ["complete", "fill", "denoise", "tag", "classify"])

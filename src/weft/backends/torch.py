@@ -17,6 +17,7 @@ from weft.nn.cache import Columns, Past, padded
 from weft.nn.memory import keep_large_blocks
 from weft.nn.model import Memory, Model
 from weft.nn.recurrent import RecurrentMemory, State
+from weft.nn.reread import Rereading, rereading
 from weft.spec import config as c
 from weft.spec.runner import Best
 from weft.spec.trace import Trace
@@ -36,6 +37,7 @@ class TorchRunner:
         self._copies = 1
         self._state: State | None = None
         self._past = Past(0, 0, 1)
+        self._rereading: Rereading | None = None
         self._hidden = self._prompt_hidden = torch.empty(0, 0, model.config.width)
         self._watched = ""
         """Name of the attention that `attention` tells of; none if nobody asks."""
@@ -59,6 +61,7 @@ class TorchRunner:
         sources = len(memory.keys_values[0][0]) if memory is not None else len(prefix or ())
         self._prompt_hidden = torch.empty(sources, 0, self.model.config.width)
         self._past = Past(self.model.config.decoder.layers, sources, copies)
+        self._rereading = rereading(self.model.config.decoder, sources, copies)
         if prefix is not None and any(prefix):
             self._read(prefix, trace)
 
@@ -67,6 +70,8 @@ class TorchRunner:
         longest, pad = max(map(len, prefix)), self.model.config.special.pad
         ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in prefix], dtype=torch.int64)
         columns = self._past.read(longest, torch.tensor([longest - len(row) for row in prefix]))
+        if self._rereading is not None:
+            self._rereading.begin(ids, self._past)
         self._prompt_hidden = self._advance(ids, columns, trace)
         if trace is not None:  # attention runs over whole buffers
             trace.arrays |= {name: array[..., :longest] for name, array in trace.arrays.items() if name.endswith("weights")}
@@ -82,7 +87,7 @@ class TorchRunner:
         elif ids.dim() == 2 and ids.shape[1] > 1:
             hidden = self._advance_by(ids)
         else:
-            hidden = self._advance(ids.view(-1, self._copies), self._past.step(), found)
+            hidden = self._advance_one(ids.view(-1, self._copies), found)
         self._hidden = hidden = hidden.reshape(ids.numel(), -1)
         logits = self.model.head(hidden)
         if found is not None:
@@ -123,24 +128,36 @@ class TorchRunner:
 
     def _advance_by(self, ids: Tensor) -> Tensor:
         """Feed T tokens of each row at once, [N, T]; returns hidden [N, T, D]."""
-        if self._angles_change:
-            return torch.cat([self._advance(column, self._past.step()) for column in ids.split(1, 1)], 1)
+        if c.turns_by_length(self.model.config.decoder):  # each token is read at its own length
+            return torch.cat([self._advance_one(column) for column in ids.split(1, 1)], 1)
         return self._advance(ids, self._past.step(ids.shape[1]))
 
-    @property
-    def _angles_change(self) -> bool:
-        """Whether rotary angles depend on how long the text is, so that each token must be read at its own length."""
-        stack = self.model.config.decoder
-        return isinstance(stack, c.TransformerStack) and any(
-            isinstance(position, c.Rotary) and isinstance(position.scaling, c.DynamicScaling)
-            for position in (stack.position, stack.local_position))
+    def _advance_one(self, ids: Tensor, trace: Trace | None = None) -> Tensor:
+        """Feed one token of each row, [N, W]; returns hidden [N, W, D]."""
+        if self._rereading is not None:
+            self._rereading.before(ids, self._past, self._reread)
+        return self._advance(ids, self._past.step(), trace)
+
+    def _reread(self, sources: Tensor, ids: Tensor, offsets: Tensor, lengths: Tensor) -> Past:
+        """Rows of `sources` [R] in caches of their own: ids [R, T], the first `offsets` [R] of them padding, as if their texts
+        had `lengths` [R]."""
+        past = Past(len(self._past.caches), len(ids), 1)
+        memory = None if self._memory is None else self._memory.rows(sources)
+        self._feed(ids, past.read(ids.shape[1], offsets), past, memory, lengths=lengths)
+        return past
 
     def _advance(self, ids: Tensor, columns: Columns, trace: Trace | None = None) -> Tensor:
         """Feed ids [N, T] at `columns`; returns hidden [N, T, D]."""
+        return self._feed(ids, columns, self._past, self._memory, trace)
+
+    def _feed(self, ids: Tensor, columns: Columns, past: Past, memory: Memory, trace: Trace | None = None,
+              lengths: Tensor | None = None) -> Tensor:
+        """As `_advance`, for what is not this runner's own; lengths [N]: of texts, where the columns do not tell."""
+        assert not isinstance(memory, RecurrentMemory)
         x = self.model.embed(self.model.target_embedding, ids)
-        cross = (self._memory.keys_values, self._memory.mask) if self._memory else (None, None)
-        return self.model.decoder(x, None, *cross, caches=self._past.caches, columns=columns, trace=trace,
-                                  project=self.model.embedding_projection)
+        cross = (memory.keys_values, memory.mask) if memory else (None, None)
+        return self.model.decoder(x, lengths, *cross, caches=past.caches, columns=columns, trace=trace,
+                                  project=self.model.late_projection)
 
     def attention(self) -> np.ndarray:
         assert self._watched, "start was not told to watch"
@@ -163,15 +180,24 @@ class TorchRunner:
             self._memory = self._memory.rows(index)
             return
         sources = index[:: self._copies] // self._copies
-        moved = self._past.gather(sources, (index % self._copies).view(-1, self._copies))
+        parents = (index % self._copies).view(-1, self._copies)
+        moved = self._past.gather(sources, parents)
+        if self._rereading is not None:
+            self._rereading.gather(sources, parents)
         if self._memory is not None and moved:
             self._memory = self._memory.rows(sources)
+
+    @torch.inference_mode()
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        return _best(torch.from_numpy(logits), best)
 
     def drop(self, count: int) -> None:
         if isinstance(self._memory, RecurrentMemory):
             raise UsageError("a recurrent decoder cannot take back what it has read, so it does not guess ahead; leave out "
                              "lookup or draft")
         self._past.drop(count)
+        if self._rereading is not None:
+            self._rereading.drop(count)
 
     def hidden(self, prompt: bool = False) -> np.ndarray:
         return (self._prompt_hidden if prompt else self._hidden).float().numpy()
@@ -193,6 +219,9 @@ class TorchRunner:
         ids, lengths = padded(rows, self.model.config.special.pad)
         if self.model.config.kind == "encoder-only":
             hidden = self.model.read(ids, lengths, trace, types=None if types is None else padded(types, 0)[0])
+        elif self.model.config.kind == "encoder-decoder":
+            again, _ = padded([[self.start_token, *row[:-1]] for row in rows], self.model.config.special.pad)
+            hidden = self.model(ids, lengths, again, lengths, trace=trace)
         else:
             hidden = self.model(None, None, ids, lengths, trace=trace)
         return self.model.head.score(hidden, lengths).float().numpy()
@@ -240,7 +269,8 @@ def _best(logits: Tensor, k: int) -> Best:
 def _log_probs(logits: Tensor, top: Tensor, ids: Tensor) -> Tensor:
     """float32 [R, k]: log-softmax of logits [R, V] at ids [R, k], where they are `top`. Overwrites the logits."""
     if logits.dtype == torch.float32:
-        return torch.log_softmax(logits, 1).gather(1, ids)
+        found = torch.log_softmax(logits, 1).gather(1, ids)
+        return found.masked_fill_(top == -torch.inf, -torch.inf)  # of rows that have nothing else
     # As fast as log_softmax in bfloat16, whose result would be rounded; here the largest term, 1, is exact.
     total = logits.sub_(top[:, :1]).exp_().sum(1, keepdim=True, dtype=torch.float32)
     return top.float() - top[:, :1].float() - total.log_()

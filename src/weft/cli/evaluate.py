@@ -10,7 +10,7 @@ from pathlib import Path
 from weft.bundle import write_atomically
 from weft.cli.flags import Parser, add_generation_flags, generation_options
 from weft.errors import UsageError
-from weft.metrics import bleu, moses_tokens, tokenized_bleu
+from weft.metrics import bleu, moses_tokens, sacrebleu_metrics, tokenized_bleu
 from weft.model import Model, Result, load
 from weft.spec.training import TrainingOptions
 
@@ -21,9 +21,10 @@ _EXAMPLES = """examples:
   weft evaluate sentiment --data rt_polarity.test.tsv --source-column 1 --target-column 0 --confidence
   weft evaluate ner --data test.bio
   weft evaluate shakespeare --data tinyshakespeare.txt --last-tenth
+  weft evaluate runs/infill --data essays.jsonl --last-tenth --objective infill --context 128
 
 Scores by the model's task: sacreBLEU and chrF of translations, accuracy of labels, F1 of entities, bits per character and
-perplexity of completions."""
+perplexity of completions, perplexity and exact match of what was taken out of texts (denoise)."""
 
 
 def run(argv: list[str]) -> int:
@@ -39,19 +40,27 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--confidence", action="store_true", help="95%% bootstrap interval of each score")
     parser.add_argument("--tokenized-bleu", metavar="LANGUAGE",
                         help="also lower-cased BLEU of Moses tokens of this language, e.g. de")
+    parser.add_argument("--objective", choices=("spans", "infill"), default="spans",
+                        help="denoise: as in training (default: spans)")
+    parser.add_argument("--context", type=int, default=TrainingOptions.context, metavar="N",
+                        help=f"denoise: tokens of a window, as in training (default: {TrainingOptions.context})")
+    parser.add_argument("--noise", type=float, metavar="X", help="denoise: share of tokens taken out, as in training")
     parser.add_argument("--output", metavar="FILE", help="write the translations here, n-best ones TAB-separated")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="compute in (default: fp32)")
     add_generation_flags(parser)
     arguments = parser.parse_args(argv)
     _check(arguments)
     model = load(arguments.model, precision=arguments.precision)
-    columns = TrainingOptions(source_column=arguments.source_column, target_column=arguments.target_column)
-    pairs = model.task.read([Path(path) for path in arguments.data], columns)
+    if lacking := model.task.missing():
+        raise UsageError(lacking)
+    options = TrainingOptions(source_column=arguments.source_column, target_column=arguments.target_column,
+                              objective=arguments.objective, context=arguments.context, noise=arguments.noise)
+    pairs = model.task.read([Path(path) for path in arguments.data], options)
     if arguments.last_tenth:
-        pairs = model.task.hold_out(pairs, columns.seed)[1]
+        pairs = model.task.hold_out(pairs, options.seed)[1]
     start = time.perf_counter()
-    if model.config.kind != "encoder-decoder":
-        for score in model.task.evaluate(model.runner, model.tokenizer, model.config, pairs, arguments.confidence):
+    if model.bundle.task != "translate":
+        for score in model.task.evaluate(model.runner, model.tokenizer, model.config, pairs, arguments.confidence, options):
             print(score)
         print(f"{len(pairs):,} examples of {', '.join(arguments.data)} in {time.perf_counter() - start:.1f} s")
         return 0
@@ -113,9 +122,7 @@ def _report(model: Model, arguments: Namespace, results: list[Result], reference
 
 def _oracle(results: list[Result], references: list[str]) -> list[str]:
     """For each line the alternative with the best sentence chrF: what a perfect reranker would choose."""
-    from sacrebleu.metrics import CHRF
-
-    metric = CHRF()
+    metric = sacrebleu_metrics().CHRF()
 
     def chosen(result: Result, reference: str) -> str:
         texts = [one.text for one in result.alternatives or (result,)]

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 Pair = tuple[str, str]
+
+
+def hold_out_labelled(pairs: Sequence[Pair], labels: Callable[[str], set[str]], *, seed: int, share: float = 0.02,
+                      most: int = 1000) -> tuple[list[Pair], list[Pair]]:
+    """Split texts with labels into (training, validation), the same for a seed.
+
+    No text of the validation part stands in the training part, and no label is in the validation part alone.
+    labels: those of a target.
+    """
+    texts = list(dict.fromkeys(text for text, _ in pairs))
+    order = np.random.default_rng(seed).permutation(len(texts))
+    drawn = {texts[i] for i in order[: max(1, min(most, round(share * len(texts))))]}
+    known = {label for text, target in pairs if text not in drawn for label in labels(target)}
+    held = drawn - {text for text, target in pairs if not labels(target) <= known}
+    return [pair for pair in pairs if pair[0] not in held], [pair for pair in pairs if pair[0] in held][:most]
 
 
 def hold_out(pairs: Sequence[Pair], *, seed: int, share: float = 0.02, most: int = 1000) -> tuple[list[Pair], list[Pair]]:

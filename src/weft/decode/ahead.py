@@ -104,6 +104,9 @@ class Ahead:
     def gather(self, rows: np.ndarray) -> None:
         self.runner.gather(rows)
 
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        return self.runner.select(logits, best)
+
     def drop(self, count: int) -> None:
         raise NotImplementedError("guesses over guesses")
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.decode.best import best_of
 from weft.decode.processors import Processor, processors_for
 from weft.decode.rows import Rows
-from weft.decode.softmax import log_normaliser, log_softmax
+from weft.decode.softmax import log_softmax
 from weft.spec.decoding import GenerationOptions
-from weft.spec.runner import Best
 
 if TYPE_CHECKING:
     from weft.decode.recorder import Recorder
@@ -39,17 +37,9 @@ class Chain:
         """logits [R, V] -> float32 [R, V]: what hypotheses are scored by. -inf where a rule forbids a token."""
         return self.ruled(log_softmax(logits), rows, banned) if self.raw else log_softmax(self.ruled(logits, rows, banned))
 
-    def best(self, logits: np.ndarray, rows: Rows, banned: Sequence[int], k: int) -> Best:
-        """The k likeliest of each row by `log_probs`, without making all of those."""
-        if self.raw:
-            return best_of(self.log_probs(logits, rows, banned), k)
-        ruled = self.ruled(logits, rows, banned)
-        found = best_of(ruled, k)
-        return Best(found.tokens, found.log_probs - log_normaliser(ruled))
-
     def ruled(self, logits: np.ndarray, rows: Rows, banned: Sequence[int] = ()) -> np.ndarray:
-        """Logits after bans and rules, float32 [R, V]."""
-        logits = logits.astype(np.float32, copy=True)
+        """Logits after bans and rules, float32 [R, V]; bans are written into those given."""
+        logits = logits.astype(np.float32, copy=False)
         logits[:, list(banned)] = -np.inf
         return self._through(self.rules, logits, rows)
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from weft.decode.best import best_of
 from weft.decode.softmax import log_softmax
 from weft.spec.runner import Best, Runner
 from weft.spec.trace import Trace
@@ -64,7 +63,7 @@ class EnsembleRunner:
         if best is None:
             return mixed
         mixed[:, list(banned)] = -np.inf
-        return best_of(log_softmax(mixed).astype(np.float32), best)
+        return self.select(mixed, best)
 
     def _own(self, runner: Runner, tokens: np.ndarray) -> np.ndarray:
         """tokens [rows] or [rows, T], where the first of all is the runner's own start token."""
@@ -85,6 +84,9 @@ class EnsembleRunner:
     def gather(self, rows: np.ndarray) -> None:
         for runner in self.runners:
             runner.gather(rows)
+
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        return self.runners[0].select(logits, best)
 
     def drop(self, count: int) -> None:
         for runner in self.runners:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from weft.metrics import sacrebleu_metrics
 from weft.spec.decoding import Utility
 
 Likeness = Callable[[str, str], float]
@@ -28,7 +29,6 @@ def most_alike(texts: Sequence[str], utility: Utility) -> list[int]:
 
 def _likeness(utility: Utility) -> Likeness:
     """Of two different texts, through sacreBLEU: chrF2 (Popović 2015) or BLEU of the n-grams that there are."""
-    from sacrebleu.metrics import BLEU, CHRF
-
-    metric = CHRF() if utility == "chrf" else BLEU(effective_order=True)
+    metrics = sacrebleu_metrics()
+    metric = metrics.CHRF() if utility == "chrf" else metrics.BLEU(effective_order=True)
     return lambda text, other: metric.sentence_score(text, [other]).score

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from weft.decode.softmax import Softmax
+
 Ids = Sequence[int]
 
 
@@ -46,6 +48,8 @@ class Rows:
     tokens: np.ndarray
     ends: frozenset[int] = field(default_factory=frozenset)
     """Ids that end a text."""
+    known: tuple[np.ndarray, Softmax] | None = None
+    """Logits, and their softmax, where somebody has made it already."""
 
     @property
     def step(self) -> int:
@@ -65,6 +69,10 @@ class Rows:
     def inputs(self) -> np.ndarray:
         """int64 [R, S]: `input_ids` of every row's request; short ones stand on the right, after -1s."""
         return _aligned([request.input_ids for request in self.requests])
+
+    def softmax(self, logits: np.ndarray) -> Softmax:
+        """Of all rows."""
+        return self.known[1] if self.known is not None and self.known[0] is logits else Softmax.of(logits)
 
     def remaining(self, row: int) -> int:
         """Tokens that may still come, this one included."""

@@ -14,10 +14,10 @@ from weft.families.rules import BOTH, Reshape, Rule, rename
 from weft.spec import config as c
 
 MODEL_TYPES = ("bart",)
-ARCHITECTURES = {"BartForConditionalGeneration": "language_model", "BartModel": "language_model"}
+ARCHITECTURES = {"BartForConditionalGeneration": "language_model", "BartModel": "language_model",
+                 "BartForSequenceClassification": "classification"}
 PREFIX = "model."
 DROPPED = (("model.shared.weight", "not used where embeddings are not tied"),
-           ("model.encoder.embed_tokens.weight", "tied to model.shared.weight"),
            ("model.*coder.version", "a number of the library it was trained with"))
 IGNORED = ("add_bias_logits", "classif_dropout", "encoder_layerdrop", "decoder_layerdrop", "num_hidden_layers",
            "do_blenderbot_90_layernorm", "extra_pos_embeddings", "replacing_rate", "save_step", "student_encoder_layers",
@@ -41,15 +41,15 @@ SPECIAL = {"pad": 1, "bos": 0, "eos": 2, "start": 2}
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     base = foreign.get("architectures", [""])[0] == "BartModel"  # has no final_logits_bias
-    return read_with(foreign, STACK, foreign.get("vocab_size", 50265), SPECIAL, bias=not base)
+    return read_with(foreign, head, STACK, foreign.get("vocab_size", 50265), SPECIAL, bias=not base)
 
 
-def read_with(foreign: ForeignConfig, stack: c.TransformerStack, vocabulary: int, special: dict[str, int], *, bias: bool = True,
-              tied: str = "all", activation: str = "gelu", scaled: bool = False) -> c.ModelConfig:
+def read_with(foreign: ForeignConfig, head: str, stack: c.TransformerStack, vocabulary: int, special: dict[str, int], *,
+              bias: bool = True, tied: str = "all", activation: str = "gelu", scaled: bool = False) -> c.ModelConfig:
     """A config from the keys that BART and its variations share.
 
-    stack: what both stacks look like, but for the sizes. tied: sharing, unless the config unties it. special, activation,
-    scaled: defaults.
+    stack: what both stacks look like, but for the sizes. bias: of a language model's output layer. tied: sharing of a language
+    model, unless the config unties it. special, activation, scaled: defaults.
     """
     _expect(foreign, stack)
     width, length = foreign.get("d_model", 1024), foreign.get("max_position_embeddings", 1024)
@@ -61,10 +61,18 @@ def read_with(foreign: ForeignConfig, stack: c.TransformerStack, vocabulary: int
                        feed_forward=c.FeedForward(foreign.get(f"{name}_ffn_dim", 4096), known))
 
     sharing: Any = tied if foreign.get("tie_word_embeddings", True) else "none"
+    if head == "classification" and sharing != "none":
+        sharing = "inputs"
     scale: Any = "sqrt_width" if foreign.get("scale_embedding", scaled) else "none"
     return c.ModelConfig(vocabulary, width, encoder=sized("encoder"), decoder=sized("decoder"),
-                         embedding=c.Embedding(sharing, scale), head=c.LanguageModelHead(bias=bias),
+                         embedding=c.Embedding(sharing, scale),
+                         head=c.LanguageModelHead(bias=bias) if head == "language_model" else read_classifier(foreign),
                          special=foreign.special(vocabulary, **special), window=c.Window(length, length))
+
+
+def read_classifier(foreign: ForeignConfig) -> c.ClassificationHead:
+    """By what the decoder says of the end of a text that it reads again."""
+    return c.ClassificationHead(foreign.labels(), "last", transform=c.Transform("tanh"), **foreign.problem)
 
 
 def _expect(foreign: ForeignConfig, stack: c.TransformerStack) -> None:
@@ -76,9 +84,8 @@ def _expect(foreign: ForeignConfig, stack: c.TransformerStack) -> None:
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:
-    assert isinstance(config.head, c.LanguageModelHead)
-    architecture = "BartForConditionalGeneration" if config.head.bias else "BartModel"
-    return {"model_type": "bart", "architectures": [architecture], **write_with(config)}
+    base = isinstance(config.head, c.LanguageModelHead) and not config.head.bias
+    return {"model_type": "bart", **({"architectures": ["BartModel"]} if base else {}), **write_with(config)}
 
 
 def write_with(config: c.ModelConfig) -> dict[str, Any]:
@@ -108,17 +115,27 @@ def rules(config: c.ModelConfig) -> Iterator[Rule]:
             yield from rename(f"{name}.final_norm", f"model.{name}.layer_norm", BOTH)
     if isinstance(config.head, c.LanguageModelHead) and config.head.bias:
         yield Rule(("head.bias",), ("final_logits_bias",), Reshape((1, config.vocabulary), (config.vocabulary,)))
+    elif isinstance(config.head, c.ClassificationHead):
+        yield from classifier_rules()
+
+
+def classifier_rules() -> Iterator[Rule]:
+    yield from rename("head.transform", "classification_head.dense", BOTH)
+    yield from rename("head", "classification_head.out_proj", BOTH)
 
 
 def embedding_rules(config: c.ModelConfig) -> Iterator[Rule]:
-    """The three matrices; files hold one or more of the names of those that are tied."""
+    """The matrices of source, target and output layer; files hold one or more of the names of those that are tied."""
     shared, source, target = (f"model.{name}.weight" for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens"))
-    if config.embedding.sharing == "all":
-        yield Rule(("source_embedding.weight",), (shared,), instead=(source, target, "lm_head.weight"))
+    sharing, head = config.embedding.sharing, isinstance(config.head, c.LanguageModelHead)
+    if sharing in ("all", "inputs"):
+        copies = (source, target, *(("lm_head.weight",) if sharing == "all" else ()))
+        yield Rule(("source_embedding.weight",), (shared,), copies=copies)
     else:
         yield Rule(("source_embedding.weight",), (source,), instead=(shared,))
-    yield Rule(("target_embedding.weight",), (target,), instead=(shared,))
-    yield from rename("head", "lm_head")
+        yield Rule(("target_embedding.weight",), (target,), instead=(shared,))
+    if head and sharing != "all":
+        yield from rename("head", "lm_head")
 
 
 def block_rules(ours: str, theirs: str, cross: bool) -> Iterator[Rule]:

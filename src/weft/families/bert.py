@@ -20,7 +20,6 @@ PREFIX = "bert."
 DROPPED = (("bert.embeddings.position_ids", "the numbers 0, 1, 2, ..."),
            ("bert.pooler.*", "used by sentence-pair and classification heads only"),
            ("cls.seq_relationship.*", "the next-sentence head of pre-training"),
-           ("cls.predictions.decoder.bias", "tied to cls.predictions.bias"),
            ("cls.predictions.bias", "not used where the decoder is not tied"))
 _TINY = {"vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40,
          "max_position_embeddings": 40}
@@ -80,12 +79,18 @@ def rules(config: c.ModelConfig) -> Iterator[Rule]:
         yield from rename("head.transform", "cls.predictions.transform.dense", BOTH)
         yield from rename("head.transform_norm", "cls.predictions.transform.LayerNorm", BOTH)
         yield from rename("head", "cls.predictions.decoder")
-        bias = "cls.predictions.bias" if config.embedding.sharing == "all" else "cls.predictions.decoder.bias"
-        yield Rule(("head.bias",), (bias,))
+        yield bias_rule(config, "cls.predictions.bias", "cls.predictions.decoder.bias")
     elif not isinstance(config.head, c.EmbeddingHead):
         if isinstance(config.head, c.ClassificationHead):
             yield from rename("head.transform", "bert.pooler.dense", BOTH)
         yield from rename("head", "classifier", BOTH)
+
+
+def bias_rule(config: c.ModelConfig, shared: str, own: str) -> Rule:
+    """The bias of the output layer, which is stored beside it, as its own, or twice. Untied, transformers 4 kept them one."""
+    if config.embedding.sharing == "all":
+        return Rule(("head.bias",), (shared,), copies=(own,))
+    return Rule(("head.bias",), (own,), instead=(shared,))
 
 
 def encoder_rules(config: c.ModelConfig, model: str) -> Iterator[Rule]:

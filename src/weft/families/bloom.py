@@ -27,19 +27,20 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "untied": {**_TINY, "tie_word_embeddings": False, "vocab_size": 53},
     "six_heads": {**_TINY, "n_head": 6, "n_layer": 3},
     "one_head": {**_TINY, "n_head": 1, "hidden_size": 17, "layer_norm_epsilon": 1e-3},
+    "normed_residual": {**_TINY, "apply_residual_connection_post_layernorm": True, "n_layer": 3},
     "eleven_heads": {**_TINY, "n_head": 11, "hidden_size": 33, "n_layer": 1},
 }
 
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
-    foreign.expect("apply_residual_connection_post_layernorm", False)
+    normed = foreign.get("apply_residual_connection_post_layernorm", False)
     foreign.expect("slow_but_exact", False)
     width = foreign.get("n_embed", foreign.get("hidden_size", 64))
     stack = c.TransformerStack(
         foreign.get("n_layer", foreign.get("num_hidden_layers", 2)),
         c.Attention(foreign.get("n_head", foreign.get("num_attention_heads", 8))), c.FeedForward(4 * width, "gelu_tanh"),
-        norm=c.LayerNorm(foreign.get("layer_norm_epsilon", 1e-5)), placement="pre", position=c.ALiBi(), final_norm=True,
-        embedding_norm=True)
+        norm=c.LayerNorm(foreign.get("layer_norm_epsilon", 1e-5)), placement="pre_normed" if normed else "pre",
+        position=c.ALiBi(), final_norm=True, embedding_norm=True)
     return build(foreign, head, stack, vocabulary=foreign.get("vocab_size", 250880), width=width,
                  window=foreign.get("seq_length", 2048), tied=True, bos=1, eos=2)
 
@@ -48,7 +49,7 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
     stack = decoder(config)
     return {"model_type": "bloom", "vocab_size": config.vocabulary, "hidden_size": config.width, "n_layer": stack.layers,
             "n_head": stack.attention.heads, "layer_norm_epsilon": stack.norm.epsilon, "seq_length": config.window.target,
-            "tie_word_embeddings": tied(config)}
+            "apply_residual_connection_post_layernorm": stack.placement == "pre_normed", "tie_word_embeddings": tied(config)}
 
 
 def rules(config: c.ModelConfig) -> Iterator[Rule]:

@@ -10,21 +10,25 @@ from weft.spec import config as c
 
 
 def build(foreign: ForeignConfig, head: str, stack: c.TransformerStack, *, vocabulary: int, width: int, window: int,
-          tied: bool, bias: bool = False, **special: int) -> c.ModelConfig:
+          tied: bool, bias: bool = False, size: int | None = None, **special: int) -> c.ModelConfig:
     """A decoder-only model.
 
     tied: where config.json does not say whether head and embeddings share a matrix. bias: of a language model's output
-    layer. special: ids (`pad`, `bos`, `eos`) where config.json has none.
+    layer. size: of embeddings, mapped on the way in and out where it is not the width. special: ids (`pad`, `bos`, `eos`)
+    where config.json has none.
     """
+    size = None if size == width else size
+    out = None if size is None else c.Transform("none", bias=False, size=size)
     heads: dict[str, c.Head] = {
-        "language_model": c.LanguageModelHead(bias),
-        "classification": c.ClassificationHead(foreign.labels(), "last", bias=False, **foreign.problem),
-        "tag": c.TagHead(foreign.labels())}
+        "language_model": c.LanguageModelHead(bias, transform=out),
+        "classification": c.ClassificationHead(foreign.labels(), "last", bias=False, transform=out, **foreign.problem),
+        "tag": c.TagHead(foreign.labels(), transform=out)}
     shared = foreign.get("tie_word_embeddings", tied) and head == "language_model"
     scaling = stack.position.scaling if isinstance(stack.position, c.Rotary) else None
     if isinstance(scaling, c.DynamicScaling):
         window = round(window * scaling.factor)
-    return c.ModelConfig(vocabulary, width, decoder=stack, embedding=c.Embedding("target" if shared else "none", "none"),
+    embedding = c.Embedding("target" if shared else "none", "none", size, projection="after" if size is None else "before")
+    return c.ModelConfig(vocabulary, width, decoder=stack, embedding=embedding,
                          head=heads[head], special=foreign.special(vocabulary, **special), window=c.Window(window, window))
 
 

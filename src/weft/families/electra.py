@@ -1,6 +1,6 @@
 """ELECTRA (Clark et al. 2020): BERT that says of each token whether it was replaced; embeddings may be narrower.
 
-Its generator is not here: it maps the hidden state down to the size of the embeddings.
+Its generator of masked words maps the hidden state to the size of the embeddings, which its output layer shares.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from weft.spec import config as c
 
 MODEL_TYPES = ("electra",)
 ARCHITECTURES = {"ElectraForPreTraining": "tag", "ElectraForSequenceClassification": "classification",
-                 "ElectraForTokenClassification": "tag", "ElectraModel": "embedding"}
+                 "ElectraForTokenClassification": "tag", "ElectraForMaskedLM": "language_model", "ElectraModel": "embedding"}
 PREFIX = "electra."
 DROPPED = (("electra.embeddings.position_ids", "the numbers 0, 1, 2, ..."),
-           ("discriminator_predictions.*", "the head of pre-training"))
+           ("discriminator_predictions.*", "the head of pre-training"),
+           ("generator_*", "the head of pre-training"))
 IGNORED = ("summary_type", "summary_use_proj", "summary_activation", "summary_last_dropout")  # of multiple choice only
 SIZES = {"electra-small": (12, 256, 4), "electra-base": (12, 768, 12), "electra-large": (24, 1024, 16)}
 _TINY = {"vocab_size": 61, "hidden_size": 24, "embedding_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -41,10 +42,12 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
         "classification": c.ClassificationHead(labels, transform=c.Transform("gelu"), **foreign.problem),
         "tag": c.TagHead(labels) if _is_tagger(foreign) else
         c.TagHead(labels if len(labels) == 1 else ("replaced",), transform=c.Transform(stack.feed_forward.activation)),
+        "language_model": c.LanguageModelHead(True, transform=c.Transform("gelu", stack.norm,
+                                                                          size=None if size == width else size)),
         "embedding": c.EmbeddingHead()}
-    foreign.get("tie_word_embeddings")  # no head here has the embedding's matrix
+    tied = foreign.get("tie_word_embeddings", True) and head == "language_model"
     return c.ModelConfig(vocabulary, width, encoder=stack, head=heads[head], special=foreign.special(vocabulary, pad=0),
-                         embedding=c.Embedding("none", "none", None if size == width else size,
+                         embedding=c.Embedding("all" if tied else "none", "none", None if size == width else size,
                                                foreign.get("type_vocab_size", 2)),
                          window=c.Window(length, length))
 
@@ -67,6 +70,10 @@ def rules(config: c.ModelConfig) -> Iterator[Rule]:
     if isinstance(config.head, c.ClassificationHead):
         yield from rename("head.transform", "classifier.dense", BOTH)
         yield from rename("head", "classifier.out_proj", BOTH)
+    elif isinstance(config.head, c.LanguageModelHead):
+        yield from rename("head.transform", "generator_predictions.dense", BOTH)
+        yield from rename("head.transform_norm", "generator_predictions.LayerNorm", BOTH)
+        yield from rename("head", "generator_lm_head", BOTH)
     elif isinstance(config.head, c.TagHead) and config.head.transform is not None:
         yield from rename("head.transform", "discriminator_predictions.dense", BOTH)
         yield from rename("head", "discriminator_predictions.dense_prediction", BOTH)

@@ -11,7 +11,7 @@ from typing import Any
 
 from weft.families.causal import build, decoder, head_rules, positions, tied
 from weft.families.foreign import FOREIGN_ACTIVATIONS, ForeignConfig
-from weft.families.rotary import read_rotary, write_rotary
+from weft.families.rotary import read_rotary, rotary_keys
 from weft.families.rules import BOTH, Rule, Split, fused, parts, rename
 from weft.spec import config as c
 
@@ -87,7 +87,7 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
     if new:
         values["num_ln_in_parallel_attn"] = 2 if stack.residual == "parallel_norms" else 1
     if isinstance(stack.position, c.Rotary):
-        values["rope_parameters"] = write_rotary(stack.position, config.head_size(stack.attention))
+        values |= rotary_keys(stack.position, config.head_size(stack.attention))
     return values
 
 

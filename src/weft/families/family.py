@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from weft.errors import UnknownNameError
@@ -24,6 +24,9 @@ class Family(Protocol):
     PREFIX: what a class with a head puts before the names of the base model's tensors; "" if nothing.
     DROPPED: (pattern, reason) of foreign tensors that are not kept.
     EXAMPLES: name -> keyword arguments of a small foreign config; the first is the plain one, the others are odd.
+
+    A family whose config.json leaves open what its tensors tell has `settle(config, names, same)` too: the config for a
+    checkpoint with tensors of these names, of which same(name, other) says whether they are equal.
     """
 
     MODEL_TYPES: Sequence[str]
@@ -39,6 +42,11 @@ class Family(Protocol):
         ...
 
     def rules(self, config: c.ModelConfig) -> Iterable[Rule]: ...
+
+
+def settle(family: Family, config: c.ModelConfig, names: Collection[str], same: Callable[[str, str], bool]) -> c.ModelConfig:
+    """The config of a checkpoint with these tensors."""
+    return family.settle(config, names, same) if hasattr(family, "settle") else config
 
 
 def families() -> Iterator[tuple[str, Family]]:

@@ -58,6 +58,8 @@ class ForeignConfig:
         self.values = dict(values)
         self.defaults: dict[str, Any] = {}
         self.used: set[str] = set()
+        self.nested: dict[str, Any] = {}
+        """Keys of tables within that nobody has read, by their dotted names."""
         self.latest = ""
         """The key read last: where something goes wrong, it is the likeliest cause."""
 
@@ -99,10 +101,11 @@ class ForeignConfig:
 
     def refuse_unread(self, ignored: Iterable[str] = ()) -> None:
         """Raises ConfigError that names every key that was neither read nor is known to be harmless."""
-        unread = sorted(set(self.values) - self.used - HARMLESS - set(ignored))
-        unread = [key for key in unread if self.values[key] is not None]
+        values = self.values | self.nested
+        unread = sorted(set(values) - self.used - HARMLESS - set(ignored))
+        unread = [key for key in unread if values[key] is not None]
         if unread:
-            shown = ", ".join(f"{key} = {self.values[key]!r:.60}" for key in unread)
+            shown = ", ".join(f"{key} = {values[key]!r:.60}" for key in unread)
             raise ConfigError(f"the checkpoint's config.json has keys that Weft does not know: {shown}. They may change what "
                               f"the model computes; if you know that they do not, name them with --ignore-keys")
 

@@ -13,7 +13,7 @@ from weft.families import llama
 from weft.families.foreign import ForeignConfig
 from weft.families.gemma2 import read_sandwich, write_sandwich
 from weft.families.layer_types import KINDS, NAMES
-from weft.families.rotary import read_rotary, write_rotary
+from weft.families.rotary import read_rotary, rotary_keys
 from weft.spec import config as c
 
 MODEL_TYPES = ("gemma3_text",)
@@ -62,19 +62,18 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
 
 def _read_rotary(foreign: ForeignConfig, kind: Literal["local", "global"]) -> c.Rotary:
     """Rotary positions of one kind of layer: from `rope_parameters` of both, or from keys of their own in older files."""
-    both = foreign.get("rope_parameters")
-    if both is None:
-        scaling, theta = foreign.get("rope_scaling", {}), foreign.get("rope_theta")
-        both = {NAMES["global"]: {"rope_theta": theta, **scaling},
-                NAMES["local"]: {"rope_theta": foreign.get("rope_local_base_freq")}}
+    older = {NAMES["global"]: {"rope_theta": foreign.get("rope_theta"), **foreign.get("rope_scaling", {})},
+             NAMES["local"]: {"rope_theta": foreign.get("rope_local_base_freq")}}
+    both = foreign.get("rope_parameters", older)
     unknown = sorted(set(both) - set(KINDS))
     if unknown:
         raise ConfigError(f"the checkpoint's config.json has rope_parameters of {', '.join(unknown)}, which Weft does not do; "
                           f"it does {' and '.join(KINDS)}")
     rotary = read_rotary(foreign, foreign.need("head_dim"), foreign.need("max_position_embeddings"), base=BASES[kind],
                          values=both.get(NAMES[kind]) or {})
-    if isinstance(rotary.scaling, c.DynamicScaling):
-        raise ConfigError("the checkpoint's config.json has rope_type = 'dynamic', which Weft does not do where layers differ")
+    if rotary.by_length and rotary.scaling is not None:
+        raise ConfigError(f"the checkpoint's config.json has rope_type = {rotary.scaling.type!r}, which Weft does not do where "
+                          f"layers differ")
     return rotary
 
 
@@ -82,9 +81,10 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
     stack = config.decoder
     assert isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary)
     size = config.head_size(stack.attention)
-    return {"model_type": "gemma3_text", **write_sandwich(config), "rope_parameters": {
-        NAMES["global"]: write_rotary(stack.position, size),
-        NAMES["local"]: write_rotary(stack.local_position or stack.position, size)}}
+    near, far = (rotary_keys(one, size) for one in (stack.local_position or stack.position, stack.position))
+    both = {NAMES["global"]: far.pop("rope_parameters"), NAMES["local"]: near["rope_parameters"]}
+    return {"model_type": "gemma3_text", **write_sandwich(config), **far, "rope_parameters": both,
+            "rope_local_base_freq": near["rope_theta"]}
 
 
 rules = llama.rules

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weft.families.foreign import FOREIGN_ACTIVATIONS, ForeignConfig
-from weft.families.rotary import read_rotary, write_rotary
+from weft.families.rotary import read_rotary, rotary_keys
 from weft.families.rules import Rule, parts, rename
 from weft.spec import config as c
 
@@ -18,6 +18,7 @@ ARCHITECTURES = {"LlamaForCausalLM": "language_model", "LlamaForSequenceClassifi
                  "LlamaForTokenClassification": "tag"}
 PREFIX = "model."
 DROPPED = (("model.layers.*.self_attn.rotary_emb.inv_freq", "computed from the config"),)
+IGNORED = ("max_sequence_length",)  # max_position_embeddings says it
 SIZES = {"llama-7b": (32, 4096, 32, 11008), "llama-13b": (40, 5120, 40, 13824)}
 DEFAULTS = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
             "num_attention_heads": 32, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "bos_token_id": 1,
@@ -92,7 +93,7 @@ def write_with(config: c.ModelConfig, activation: str = "hidden_act") -> dict[st
             activation: TORCH_ACTIVATIONS[stack.feed_forward.activation], "rms_norm_eps": stack.norm.epsilon,
             "max_position_embeddings": scaling.original if isinstance(scaling, c.DynamicScaling) else
             config.window.target, "tie_word_embeddings": config.embedding.sharing == "target",
-            "rope_parameters": write_rotary(stack.position, size)}
+            **rotary_keys(stack.position, size)}
 
 
 TORCH_ACTIVATIONS = {**FOREIGN_ACTIVATIONS, "gelu_tanh": "gelu_pytorch_tanh"}

@@ -32,7 +32,7 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     position = c.Sinusoidal(layout="halves", inclusive=True, offset=foreign.get("pad_token_id", 1, least=0) + 1,
                             dimension=width - 1 if width % 2 else None)
     stack = replace(bart.STACK, placement="pre", position=position, embedding_norm=False, final_norm=True)
-    return read_with(foreign, stack, vocabulary, SPECIAL, bias=False, activation="relu", scaled=True)
+    return read_with(foreign, head, stack, vocabulary, SPECIAL, bias=False, activation="relu", scaled=True)
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     foreign.expect("decoder_vocab_size", vocabulary)
     tied = "all" if foreign.get("share_encoder_decoder_embeddings", True) else "target"
     pad = foreign.get("pad_token_id", 58100, least=0)
-    return read_with(foreign, STACK, vocabulary, {"pad": 58100, "eos": 0, "start": pad}, tied=tied)
+    return read_with(foreign, head, STACK, vocabulary, {"pad": 58100, "eos": 0, "start": pad}, tied=tied)
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:

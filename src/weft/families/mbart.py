@@ -11,7 +11,7 @@ from weft.families.foreign import ForeignConfig
 from weft.spec import config as c
 
 MODEL_TYPES = ("mbart",)
-ARCHITECTURES = {"MBartForConditionalGeneration": "language_model"}
+ARCHITECTURES = {"MBartForConditionalGeneration": "language_model", "MBartForSequenceClassification": "classification"}
 PREFIX, DROPPED, IGNORED, rules = bart.PREFIX, bart.DROPPED, bart.IGNORED, bart.rules
 SIZES = {"mbart-large-cc25": (12, 1024, 16, 4096), "mbart-large-50": (12, 1024, 16, 4096)}
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -26,7 +26,7 @@ STACK = replace(bart.STACK, placement="pre", final_norm=True)
 
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
-    return read_with(foreign, STACK, foreign.get("vocab_size", 50265), SPECIAL)
+    return read_with(foreign, head, STACK, foreign.get("vocab_size", 50265), SPECIAL)
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:

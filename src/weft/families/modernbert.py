@@ -79,9 +79,9 @@ def _read_rotaries(foreign: ForeignConfig, head_size: int, length: int) -> tuple
     found = {kind: read_rotary(foreign, head_size, length, base=theta, values=values.get(kind) or {})
              for kind, theta in bases.items()}
     for kind, rotary in found.items():
-        if rotary.dimension is not None or isinstance(rotary.scaling, c.DynamicScaling):
+        if rotary.dimension is not None or rotary.by_length:
             raise ConfigError(f"the checkpoint's config.json has rope_parameters.{kind} = {values.get(kind)}; Weft does "
-                              f"neither partial nor dynamic rotary positions in ModernBERT")
+                              f"neither partial nor dynamic rotary positions in ModernBERT, nor longrope")
     return found["full_attention"], found["sliding_attention"]
 
 
@@ -111,6 +111,8 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
               "layer_types": [names["local" if stack.is_local(layer) else "global"] for layer in range(stack.layers)],
               "rope_parameters": {"full_attention": write_rotary(stack.position, size),
                                   "sliding_attention": write_rotary(stack.local_position or stack.position, size)},
+              "global_rope_theta": stack.position.base,
+              "local_rope_theta": (stack.local_position or stack.position).base,
               "tie_word_embeddings": config.embedding.sharing == "all" or not isinstance(head, c.LanguageModelHead)}
     if isinstance(head, c.EmbeddingHead):
         return values

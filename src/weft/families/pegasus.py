@@ -26,7 +26,7 @@ STACK = replace(bart.STACK, placement="pre", position=c.Sinusoidal(layout="halve
 
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
-    return read_with(foreign, STACK, foreign.get("vocab_size", 50265), {"pad": 0, "eos": 1, "start": 0})
+    return read_with(foreign, head, STACK, foreign.get("vocab_size", 50265), {"pad": 0, "eos": 1, "start": 0})
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from weft.families.causal import build, decoder, head_rules, positions, tied
 from weft.families.foreign import FOREIGN_ACTIVATIONS, ForeignConfig
-from weft.families.rotary import read_rotary, write_rotary
+from weft.families.rotary import read_rotary, rotary_keys
 from weft.families.rules import BOTH, Rule, rename
 from weft.spec import config as c
 
@@ -58,7 +58,7 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
             "num_attention_heads": stack.attention.heads, "num_key_value_heads": c.key_value_heads(stack.attention),
             "hidden_act": FOREIGN_ACTIVATIONS[stack.feed_forward.activation], "layer_norm_eps": stack.norm.epsilon,
             "max_position_embeddings": positions(config), "qk_layernorm": stack.attention.query_key_norm is not None,
-            "rope_parameters": {"partial_rotary_factor": 1.0, **write_rotary(stack.position, size)},
+            **rotary_keys(stack.position, size, share=0.5),
             "tie_word_embeddings": tied(config)}
 
 

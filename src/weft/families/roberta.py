@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weft.errors import ConfigError
-from weft.families.bert import encoder_rules, read_stack, write_with
+from weft.families.bert import bias_rule, encoder_rules, read_stack, write_with
 from weft.families.foreign import ForeignConfig
 from weft.families.rules import BOTH, Rule, rename
 from weft.spec import config as c
@@ -18,7 +18,6 @@ ARCHITECTURES = {f"{name}{suffix}": kind for name in ("Roberta", "XLMRoberta") f
 PREFIX = "roberta."
 DROPPED = (("roberta.embeddings.position_ids", "the numbers 0, 1, 2, ..."),
            ("roberta.pooler.*", "trained by nothing and used by no head"),
-           ("lm_head.decoder.bias", "tied to lm_head.bias"),
            ("lm_head.bias", "not used where the decoder is not tied"))
 SIZES = {"roberta-base": (12, 768, 12), "roberta-large": (24, 1024, 16)}
 _TINY = {"vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40,
@@ -65,8 +64,7 @@ def rules(config: c.ModelConfig) -> Iterator[Rule]:
         yield from rename("head.transform", "lm_head.dense", BOTH)
         yield from rename("head.transform_norm", "lm_head.layer_norm", BOTH)
         yield from rename("head", "lm_head.decoder")
-        bias = "lm_head.bias" if config.embedding.sharing == "all" else "lm_head.decoder.bias"
-        yield Rule(("head.bias",), (bias,))
+        yield bias_rule(config, "lm_head.bias", "lm_head.decoder.bias")
     elif isinstance(config.head, c.ClassificationHead):
         yield from rename("head.transform", "classifier.dense", BOTH)
         yield from rename("head", "classifier.out_proj", BOTH)

@@ -17,13 +17,22 @@ def read_rotary(foreign: ForeignConfig, head_size: int, window: int, *, base: fl
 
     share: default of `partial_rotary_factor`. window: max_position_embeddings."""
     newer = foreign.get("rope_parameters", {}) if values is None else values
-    scaling = dict(foreign.get("rope_scaling", {}) if values is None else {}) | dict(newer)
+    older = foreign.get("rope_scaling", {}) if values is None else {}
+    scaling, table = dict(older or newer), "rope_scaling" if older else "rope_parameters"
     kind = str(scaling.pop("rope_type", scaling.pop("type", "default")))
     scaling.pop("type", None)
-    theta = _number(scaling, "rope_theta")
-    base = theta if theta is not None else float(foreign.get("rope_theta", base)) if values is None else base
-    part = _number(scaling, "partial_rotary_factor")
-    part = part if part is not None else float(foreign.get("partial_rotary_factor", share))
+    foreign.nested |= {f"{table}.{key}": value for key, value in scaling.items() if key not in KEYS}
+    if kind == "su" or (kind == "yarn" and "long_factor" in scaling):  # the first names of longrope
+        kind = "longrope"
+    base = _number(scaling, "rope_theta", float(foreign.get("rope_theta", base)) if values is None else base)
+    if older and newer and _number(newer, "rope_theta", base) != base:
+        raise ConfigError(f"the checkpoint's config.json has rope_scaling, which goes before rope_parameters, and rope_theta = "
+                          f"{newer['rope_theta']!r} in the latter alone; with rope_scaling it counts as {base!r}. Write it "
+                          f"beside rope_scaling too")
+    original = foreign.any("original_max_position_embeddings")
+    if original is not None and values is None:  # goes before that of the scaling, in transformers too
+        scaling["original_max_position_embeddings"] = original
+    part = _number(scaling, "partial_rotary_factor", float(foreign.get("partial_rotary_factor", share)))
     turned = int(head_size * part)
     return c.Rotary(base, None if turned == head_size else turned, _read_scaling(kind, scaling, window))
 
@@ -37,6 +46,14 @@ def _number(values: Mapping[str, Any], key: str, default: float | None = None) -
         raise ConfigError(f"the checkpoint's config.json has rotary positions with {key} = {value!r:.60}; it must be a number "
                           f"above 0")
     return float(value)
+
+
+def _numbers(values: Mapping[str, Any], key: str) -> tuple[float, ...]:
+    """A list of numbers above 0. Raises ConfigError."""
+    if not isinstance(values[key], list):
+        raise ConfigError(f"the checkpoint's config.json has rotary positions with {key} = {values[key]!r:.60}; it must be a "
+                          f"list of numbers")
+    return tuple(_number({key: value}, key, 0.0) for value in values[key])
 
 
 def _read_scaling(kind: str, values: dict[str, Any], window: int) -> c.RotaryScaling | None:
@@ -55,13 +72,21 @@ def _read_scaling(kind: str, values: dict[str, Any], window: int) -> c.RotarySca
     if kind == "llama3":
         return c.Llama3Scaling(factor, _number(values, "low_freq_factor"), _number(values, "high_freq_factor"), original)
     factor = window / original if factor is None else factor
+    if kind == "longrope":
+        return c.LongRopeScaling(_numbers(values, "short_factor"), _numbers(values, "long_factor"), original,
+                                 _number(values, "attention_factor", long_attention(factor, original)))
     return c.YarnScaling(factor, original, _yarn_attention(factor, values), _number(values, "beta_fast", 32.0),
                          _number(values, "beta_slow", 1.0), bool(values.get("truncate", True)))
 
 
 KINDS: dict[str, tuple[str, ...]] = {"linear": ("factor",), "dynamic": ("factor",),
-                                     "llama3": ("factor", "low_freq_factor", "high_freq_factor"), "yarn": ()}
+                                     "llama3": ("factor", "low_freq_factor", "high_freq_factor"), "yarn": (),
+                                     "longrope": ("short_factor", "long_factor")}
 """Kinds of scaling, and the keys that each needs."""
+KEYS = {key for needed in KINDS.values() for key in needed} | {
+    "rope_theta", "partial_rotary_factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow",
+    "truncate", "mscale", "mscale_all_dim", "finetuned"}
+"""Keys that are read, and `finetuned`, which says how the model came about."""
 
 
 def _yarn_attention(factor: float, values: Mapping[str, Any]) -> float:
@@ -74,6 +99,24 @@ def _yarn_attention(factor: float, values: Mapping[str, Any]) -> float:
     if values.get("mscale") and values.get("mscale_all_dim"):
         return scale(_number(values, "mscale")) / scale(_number(values, "mscale_all_dim"))
     return scale(1.0)
+
+
+def long_attention(factor: float, original: int) -> float:
+    """Ding et al. 2024, as Phi-3 has it."""
+    return 1.0 if factor <= 1 or original < 2 else math.sqrt(1 + math.log(factor) / math.log(original))
+
+
+def rotary_keys(rotary: c.Rotary, head_size: int, share: float = 1.0) -> dict[str, Any]:
+    """`rope_parameters`, and the same in the words of transformers 4, which does not know them; 5 reads either.
+
+    share: what the family takes for a `partial_rotary_factor` that is absent.
+    """
+    values = ({} if share == 1.0 else {"partial_rotary_factor": 1.0}) | write_rotary(rotary, head_size)
+    older = {key: values[key] for key in ("rope_theta", "partial_rotary_factor") if key in values}
+    if rotary.scaling is not None:
+        kind = {"type": rotary.scaling.type, "rope_type": rotary.scaling.type}
+        older["rope_scaling"] = kind | {key: value for key, value in values.items() if key not in (*older, "rope_type")}
+    return {"rope_parameters": values, **older}
 
 
 def write_rotary(rotary: c.Rotary, head_size: int) -> dict[str, Any]:
@@ -90,6 +133,9 @@ def write_rotary(rotary: c.Rotary, head_size: int) -> dict[str, Any]:
         values |= {"factor": scaling.factor, "original_max_position_embeddings": scaling.original,
                    "attention_factor": scaling.attention_factor, "beta_fast": scaling.beta_fast,
                    "beta_slow": scaling.beta_slow, "truncate": scaling.truncate}
+    elif isinstance(scaling, c.LongRopeScaling):
+        values |= {"short_factor": list(scaling.short), "long_factor": list(scaling.long),
+                   "original_max_position_embeddings": scaling.original, "attention_factor": scaling.attention_factor}
     elif scaling is not None:
         values["factor"] = scaling.factor
     return values

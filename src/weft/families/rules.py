@@ -124,18 +124,29 @@ class Chain:
 class Rule:
     """Foreign tensors `theirs` are our tensors `ours`, by `operation`.
 
-    instead: other names of the one foreign tensor: where a checkpoint lacks it, the first that is there is read.
+    copies: names under which a checkpoint may hold the one foreign tensor too, or only; all that are there must be equal.
+    instead: names of a tensor that serves where a checkpoint has none of those.
     """
 
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
     operation: Operation = Same()
+    copies: tuple[str, ...] = ()
     instead: tuple[str, ...] = ()
 
     def found_in(self, names: Container[str]) -> Rule:
-        """The rule for a checkpoint with these tensors."""
-        others = [name for name in self.instead if name in names]
-        return replace(self, theirs=(others[0],)) if others and self.theirs[0] not in names else self
+        """The rule for a checkpoint with these tensors: it reads the first that is there, and compares its copies there."""
+        if len(self.theirs) > 1:
+            return self
+        found = [name for name in (*self.theirs, *self.copies) if name in names]
+        if not found:
+            return replace(self, theirs=tuple(name for name in self.instead if name in names)[:1] or self.theirs, copies=())
+        return replace(self, theirs=(found[0],), copies=tuple(found[1:]))
+
+    def within(self, prefix: str) -> Rule:
+        """The rule for a model whose foreign tensors are all named like this."""
+        theirs, copies, instead = (tuple(prefix + name for name in names) for names in (self.theirs, self.copies, self.instead))
+        return replace(self, theirs=theirs, copies=copies, instead=instead)
 
 
 def rename(ours: str, theirs: str, parts: Iterable[str] = ("weight",), operation: Operation | None = None) -> list[Rule]:

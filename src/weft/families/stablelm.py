@@ -7,7 +7,7 @@ from typing import Any
 
 from weft.families.causal import build, decoder, head_rules, positions, tied
 from weft.families.foreign import FOREIGN_ACTIVATIONS, ForeignConfig
-from weft.families.rotary import read_rotary, write_rotary
+from weft.families.rotary import read_rotary, rotary_keys
 from weft.families.rules import BOTH, Rule, parts, rename
 from weft.spec import config as c
 
@@ -49,14 +49,13 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
 def write_config(config: c.ModelConfig) -> dict[str, Any]:
     stack = decoder(config)
     assert isinstance(stack.position, c.Rotary)
-    rotary = {"partial_rotary_factor": 1.0, **write_rotary(stack.position, config.head_size(stack.attention))}
     return {"model_type": "stablelm", "vocab_size": config.vocabulary, "hidden_size": config.width,
             "intermediate_size": stack.feed_forward.size, "num_hidden_layers": stack.layers,
             "num_attention_heads": stack.attention.heads, "num_key_value_heads": c.key_value_heads(stack.attention),
             "hidden_act": FOREIGN_ACTIVATIONS[stack.feed_forward.activation], "layer_norm_eps": stack.norm.epsilon,
             "max_position_embeddings": positions(config), "use_qkv_bias": stack.attention.bias,
             "use_parallel_residual": stack.residual == "parallel", "tie_word_embeddings": tied(config),
-            "rope_parameters": rotary}
+            **rotary_keys(stack.position, config.head_size(stack.attention), share=0.25)}
 
 
 def rules(config: c.ModelConfig) -> Iterator[Rule]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from weft.families.causal import build, decoder, head_rules, positions, tied
 from weft.families.foreign import FOREIGN_ACTIVATIONS, ForeignConfig
-from weft.families.rotary import read_rotary, write_rotary
+from weft.families.rotary import read_rotary, rotary_keys
 from weft.families.rules import BOTH, Rule, parts, rename
 from weft.spec import config as c
 
@@ -52,7 +52,7 @@ def write_config(config: c.ModelConfig) -> dict[str, Any]:
             "hidden_act": FOREIGN_ACTIVATIONS[stack.feed_forward.activation], "norm_epsilon": stack.norm.epsilon,
             "max_position_embeddings": positions(config), "sliding_window": stack.attention.window,
             "use_bias": stack.attention.bias, "tie_word_embeddings": tied(config),
-            "rope_parameters": write_rotary(stack.position, config.head_size(stack.attention))}
+            **rotary_keys(stack.position, config.head_size(stack.attention))}
 
 
 def rules(config: c.ModelConfig) -> Iterator[Rule]:

@@ -6,24 +6,28 @@ own and gated feed-forward parts. mT5 is 1.1 and builds on this file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
+from weft.families.bart import classifier_rules, read_classifier
 from weft.families.foreign import FOREIGN_ACTIVATIONS, ForeignConfig
 from weft.families.rules import Rule, rename
 from weft.spec import config as c
 
 MODEL_TYPES = ("t5",)
-ARCHITECTURES = {"T5ForConditionalGeneration": "language_model", "T5WithLMHeadModel": "language_model"}
+ARCHITECTURES = {"T5ForConditionalGeneration": "language_model", "T5WithLMHeadModel": "language_model",
+                 "T5ForSequenceClassification": "classification"}
 PREFIX = ""
-DROPPED = (("encoder.embed_tokens.weight", "tied to shared.weight"),
-           ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight", "not used: a source has no distance"))
+DROPPED = (("*decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight", "not used: a source has no distance"),)
 IGNORED = ("initializer_factor", "num_hidden_layers")
 SIZES = {"t5-small": (6, 512, 8, 2048), "t5-base": (12, 768, 12, 3072), "t5-large": (24, 1024, 16, 4096),
          "t5-v1_1-small": (8, 512, 6, 1024), "flan-t5-base": (12, 768, 12, 2048), "flan-t5-large": (24, 1024, 16, 2816),
          "flan-t5-xl": (24, 2048, 32, 5120), "flan-t5-xxl": (24, 4096, 64, 10240)}
 """layers of each stack, width, heads (of 64), feed-forward size"""
-TINY = {"vocab_size": 61, "d_model": 24, "d_kv": 6, "d_ff": 40, "num_layers": 2, "num_heads": 4,
+HEAD, TABLES = "lm_head.weight", ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+"""Names of the output layer's matrix, and of the embedding's."""
+TINY = {"vocab_size": 61, "d_model": 24, "d_kv": 6, "d_ff": 40, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0,
         "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10}
 V1_1 = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -38,13 +42,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
     tied = foreign.get("tie_word_embeddings", True)
-    scaled = foreign.get("scale_decoder_outputs", tied)  # False: 1.1 again, though transformers 5 writes that it is tied
-    return read_with(foreign, foreign.get("vocab_size", 32128), tied=tied and scaled, scaled=scaled)
+    scaled = foreign.get("scale_decoder_outputs", tied)
+    return read_with(foreign, head, foreign.get("vocab_size", 32128), tied=tied, scaled=scaled)
 
 
-def read_with(foreign: ForeignConfig, vocabulary: int, *, tied: bool, scaled: bool, window: int = 512, layers: int = 6,
-              heads: int = 8, size: int = 2048, feed_forward: str = "relu") -> c.ModelConfig:
-    """A config from the keys that T5 and mT5 share; window, layers, heads, size and feed_forward: defaults."""
+def read_with(foreign: ForeignConfig, head: str, vocabulary: int, *, tied: bool, scaled: bool, window: int = 512,
+              layers: int = 6, heads: int = 8, size: int = 2048, feed_forward: str = "relu") -> c.ModelConfig:
+    """A config from the keys that T5 and mT5 share, if files say nothing else (`settle`); window, layers, heads, size and
+    feed_forward: defaults."""
     width, layers = foreign.get("d_model", 512), foreign.get("num_layers", layers)
     position = c.RelativeBias(foreign.get("relative_attention_num_buckets", 32),
                               foreign.get("relative_attention_max_distance", 128))
@@ -56,11 +61,22 @@ def read_with(foreign: ForeignConfig, vocabulary: int, *, tied: bool, scaled: bo
     parts = (c.Attention(foreign.get("num_heads", heads), head_size=foreign.get("d_kv", 64), bias=False, scale=1.0),
              _feed_forward(foreign, foreign.get("d_ff", size), feed_forward))
     length = foreign.get("n_positions", window)
+    speaks = head == "language_model"
     return c.ModelConfig(
         vocabulary, width, encoder=stack(layers, *parts), decoder=stack(foreign.get("num_decoder_layers", layers), *parts),
-        embedding=c.Embedding("all" if tied else "inputs", "none"),
-        head=c.LanguageModelHead(scale=width**-0.5 if scaled else 1.0),
+        embedding=c.Embedding("all" if tied and speaks else "inputs", "none"),
+        head=c.LanguageModelHead(scale=width**-0.5 if scaled else 1.0) if speaks else read_classifier(foreign),
         special=foreign.special(vocabulary, pad=0, eos=1, start=0), window=c.Window(length, length))
+
+
+def settle(config: c.ModelConfig, names: Collection[str], same: Callable[[str, str], bool]) -> c.ModelConfig:
+    """The head has a matrix of its own if files hold one, and is the embedding if not. transformers 5 goes by that, and always
+    writes that they are tied; so do mT5's files, or the contrary, for the same model."""
+    if not isinstance(config.head, c.LanguageModelHead):
+        return config
+    tied = config.embedding.sharing == "all"
+    own = HEAD in names and not (tied and any(name in names and same(HEAD, name) for name in TABLES))
+    return replace(config, embedding=replace(config.embedding, sharing="inputs" if own else "all"))
 
 
 def _feed_forward(foreign: ForeignConfig, size: int, default: str) -> c.FeedForward:
@@ -73,9 +89,9 @@ def _feed_forward(foreign: ForeignConfig, size: int, default: str) -> c.FeedForw
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:
-    assert isinstance(config.head, c.LanguageModelHead)
+    scaled = isinstance(config.head, c.LanguageModelHead) and config.head.scale != 1.0
     return {"model_type": "t5", **write_with(config), "tie_word_embeddings": config.embedding.sharing == "all",
-            "scale_decoder_outputs": config.head.scale != 1.0}
+            "scale_decoder_outputs": scaled}
 
 
 def write_with(config: c.ModelConfig) -> dict[str, Any]:
@@ -94,17 +110,24 @@ def write_with(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def rules(config: c.ModelConfig) -> Iterator[Rule]:
-    names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-    tied = config.embedding.sharing == "all"
-    yield Rule(("source_embedding.weight",), ("shared.weight",), instead=(*names, *(("lm_head.weight",) if tied else ())))
-    yield from rename("target_embedding", "decoder.embed_tokens")
+    if isinstance(config.head, c.LanguageModelHead):
+        yield from _body_rules(config, (HEAD,) if config.embedding.sharing == "all" else ())
+        if config.embedding.sharing != "all":
+            yield from rename("head", "lm_head")
+    else:
+        yield from (rule.within("transformer.") for rule in _body_rules(config, ()))
+        yield from classifier_rules()
+
+
+def _body_rules(config: c.ModelConfig, copies: tuple[str, ...]) -> Iterator[Rule]:
+    """All but the head. copies: names under which files may hold the embedding besides its own."""
+    yield Rule(("source_embedding.weight",), TABLES[:1], copies=(*TABLES[1:], *copies))
     for name, stack in (("encoder", config.encoder), ("decoder", config.decoder)):
         assert isinstance(stack, c.TransformerStack)
         yield from rename(f"{name}.relative_bias", f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias")
         for layer in range(stack.layers):
             yield from block_rules(stack, f"{name}.blocks.{layer}", f"{name}.block.{layer}.layer", cross=name == "decoder")
         yield from rename(f"{name}.final_norm", f"{name}.final_layer_norm")
-    yield Rule(("head.weight",), ("lm_head.weight",), instead=("shared.weight", *names))
 
 
 def block_rules(stack: c.TransformerStack, ours: str, theirs: str, cross: bool) -> Iterator[Rule]:

@@ -22,20 +22,21 @@ def _head(config: c.ModelConfig, bytes_each: float) -> Iterator[str]:
     window = {"encoder-decoder": f"{config.window.source} source, {config.window.target} target",
               "encoder-only": f"{config.window.source}", "decoder-only": f"{config.window.target}"}[config.kind]
     yield f"vocabulary V = {config.vocabulary:,}, width D = {config.width:,}, window {window} tokens"
-    yield f"embedding: {_fields(config.embedding)}"
+    sized = {} if config.embedding_size != config.width else {"projection": ""}
+    yield f"embedding: {_fields(to_dict(config.embedding) | sized)}"
     yield f"head: {_fields(config.head)}"
     yield f"special tokens: {_fields(config.special)}"
 
 
 def _fields(part: object) -> str:
-    values = to_dict(part)
+    values = dict(to_dict(part)) if not isinstance(part, dict) else dict(part)
     name = values.pop("type", "")
     shown = ", ".join(f"{key} {_value(value)}" for key, value in values.items() if _said(value))
     return f"{name} ({shown})" if name and shown else name or shown
 
 
 def _said(value: object) -> bool:
-    return value is not None and value is not False and value != []
+    return value is not None and value is not False and value not in ([], "")
 
 
 def _value(value: object) -> str:
@@ -43,7 +44,7 @@ def _value(value: object) -> str:
         rest = dict(value)
         name = rest.pop("type", "")
         inner = ", ".join(f"{key} {_value(item)}" for key, item in rest.items() if _said(item))
-        return f"{name} ({inner})" if inner else str(name)
+        return f"{name} ({inner})".strip() if inner else str(name)
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value[:8])) + (", ..." if len(value) > 8 else "") + "]"
     return "yes" if value is True else str(value)
@@ -83,7 +84,8 @@ def _formula(stack: c.TransformerStack, cross: bool) -> Iterator[str]:
     else:
         for part in sublayers:
             yield {"post": f"{norm}(x + {part}), y = x", "pre": f"x + {part}, y = {norm}(x)",
-                   "sandwich": f"x + {norm}({part}), y = {norm}(x)"}[stack.placement]
+                   "sandwich": f"x + {norm}({part}), y = {norm}(x)",
+                   "pre_normed": f"y + {part}, y = {norm}(x)"}[stack.placement]
     if stack.final_norm:
         yield f"{norm}(x), after the last layer"
 
@@ -117,4 +119,4 @@ def _work(config: c.ModelConfig) -> Iterator[str]:
             line += f", and {4 * heads * stack.layers / 1e3:,.1f} kFLOP for every token it looks at"
         yield line
     if config.outputs:
-        yield f"head: {2 * config.outputs * config.width / 1e6:,.1f} MFLOP a position"
+        yield f"head: {2 * config.outputs * config.head_width / 1e6:,.1f} MFLOP a position"

@@ -13,16 +13,12 @@ BOOTSTRAP_SAMPLES = 1000
 
 def bleu(outputs: Texts, references: Texts, *, confidence: bool = False) -> Score:
     """sacreBLEU's default: cased, 13a tokens, exponential smoothing."""
-    from sacrebleu.metrics import BLEU
-
-    return _score("sacreBLEU", BLEU(), outputs, references, confidence)
+    return _score("sacreBLEU", sacrebleu_metrics().BLEU(), outputs, references, confidence)
 
 
 def chrf(outputs: Texts, references: Texts, *, confidence: bool = False) -> Score:
     """chrF2 (Popović 2015)."""
-    from sacrebleu.metrics import CHRF
-
-    return _score("chrF2", CHRF(), outputs, references, confidence)
+    return _score("chrF2", sacrebleu_metrics().CHRF(), outputs, references, confidence)
 
 
 def tokenized_bleu(outputs: Texts, references: Texts, language: str) -> Score:
@@ -31,10 +27,9 @@ def tokenized_bleu(outputs: Texts, references: Texts, language: str) -> Score:
     language: as in moses_tokens, which says what it raises.
     """
     tokens = moses_tokens(language)
-    from sacrebleu.metrics import BLEU
     from sacremoses import __version__ as version
 
-    metric = BLEU(tokenize="none", force=True, smooth_method="none")
+    metric = sacrebleu_metrics().BLEU(tokenize="none", force=True, smooth_method="none")
     outputs, references = [tokens(text) for text in outputs], [tokens(text) for text in references]
     score = _score("", metric, outputs, references, False)
     return Score("tokenised BLEU", score.value, f"{score.signature}|lc|moses.{language}|norm.punct|sacremoses:{version}")
@@ -55,6 +50,15 @@ def moses_tokens(language: str) -> Callable[[str], str]:
         raise UnknownNameError("Moses language", language, known)
     normalizer, tokenizer = MosesPunctNormalizer(language), MosesTokenizer(language)
     return lambda text: tokenizer.tokenize(normalizer.normalize(text), return_str=True, escape=False).lower()
+
+
+def sacrebleu_metrics() -> Any:
+    """The module sacrebleu.metrics. Raises UsageError if it is not installed."""
+    try:
+        from sacrebleu import metrics
+    except ImportError as error:
+        raise UsageError("BLEU and chrF, and so mbr, need the package sacrebleu: pip install 'weft[eval]'") from error
+    return metrics
 
 
 def _score(name: str, metric: Any, outputs: Texts, references: Texts, confidence: bool) -> Score:

@@ -64,7 +64,10 @@ class Block(nn.Module):
         norm = getattr(self, f"{part}_norm")
         if self.placement == "post":
             return norm(self.dropout(sublayer(x), x))
-        y = sublayer(norm(x))
+        y = norm(x)
+        if self.placement == "pre_normed":
+            return self.dropout(sublayer(y), y)
+        y = sublayer(y)
         if self.placement == "sandwich":
             y = getattr(self, f"{part}_output_norm")(y)
         return self.dropout(y, x)

@@ -62,6 +62,14 @@ class KeyValueCache:
         """Forget the last ones. What they held stays in the buffer, masked like its unused end."""
         self.length -= columns
 
+    def replace(self, sources: Tensor, columns: Tensor, others: KeyValueCache) -> None:
+        """Write over what columns [M, W, T] of `sources` [M] hold what the first T columns of M * W others hold."""
+        size = (*columns.shape[:2], -1, columns.shape[2])
+        for mine, other in ((self._keys, others._keys), (self._values, others._values)):
+            if mine is not None and other is not None:
+                new = other[:, :, : columns.shape[2]].view(*size, other.shape[-1]).transpose(2, 3)  # [M, W, T, K, E]
+                mine[sources[:, None, None], :, columns] = new.to(mine.dtype)
+
     def select(self, sources: Tensor) -> None:
         """Keep these sources only, in this order."""
         if self._keys is not None and self._values is not None:

@@ -19,6 +19,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": gelu_tanh,
     "silu": functional.silu,
     "tanh": torch.tanh,
+    "none": nn.Identity(),
 }
 
 

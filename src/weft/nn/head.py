@@ -21,10 +21,10 @@ class Head(nn.Module):
         if isinstance(head, c.EmbeddingHead):
             return
         if head.transform is not None:
-            self.transform = Linear(config.width, config.width, head.transform.bias)
+            self.transform = Linear(config.width, config.head_width, head.transform.bias)
             if head.transform.norm is not None:
-                self.transform_norm = build_norm(head.transform.norm, config.width)
-        self.weight = nn.Parameter(torch.empty(config.outputs, config.width))
+                self.transform_norm = build_norm(head.transform.norm, config.head_width)
+        self.weight = nn.Parameter(torch.empty(config.outputs, config.head_width))
         self.bias = nn.Parameter(torch.zeros(config.outputs)) if head.bias else None
 
     def pack(self) -> None:
@@ -33,7 +33,7 @@ class Head(nn.Module):
             self._packed = PackedLinear(self.weight, self.bias)
 
     def prepare(self, hidden: Tensor) -> Tensor:
-        """Hidden [..., D] -> what the output layer takes, [..., D]."""
+        """Hidden [..., D] -> what the output layer takes, [..., D] or transform.size."""
         head = self.config
         if isinstance(head, c.EmbeddingHead):
             return hidden

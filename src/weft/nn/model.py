@@ -56,9 +56,9 @@ class Model(nn.Module):
             self.target_embedding = Table(config.vocabulary, config.embedding_size)
             self.decoder = _build_stack(config, "decoder")
         if config.embedding.types:
-            self.type_embedding = Table(config.embedding.types, config.embedding_size)
-        projected = config.embedding_size != config.width
-        self.embedding_projection = Linear(config.embedding_size, config.width) if projected else None
+            self.type_embedding = Table(config.embedding.types, config.position_size)
+        projected, self.projects_late = config.embedding_size != config.width, config.embedding.projection == "after"
+        self.embedding_projection = Linear(config.embedding_size, config.width, self.projects_late) if projected else None
         self.head = Head(config)
         self._tie()
         _check(self, parameters(config))
@@ -124,14 +124,11 @@ class Model(nn.Module):
             return self.decoder(x, memory, trace=trace)[0]
         keys_values, mask = (memory.keys_values, memory.mask) if memory else (None, None)
         return self.decoder(x, self._needed(target_lengths), keys_values, mask, trace=trace,
-                            project=self.embedding_projection)
+                            project=self.late_projection)
 
     def _needed(self, lengths: Tensor | None) -> Tensor | None:
-        """A causal decoder does not look at padding on the right; but dynamic rotary scaling goes by the length."""
-        stack = self.config.decoder
-        dynamic = isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary) \
-            and isinstance(stack.position.scaling, c.DynamicScaling)
-        return lengths if dynamic else None
+        """A causal decoder does not look at padding on the right; but some rotary scaling goes by the length."""
+        return lengths if c.turns_by_length(self.config.decoder) else None
 
     def forward_packed(self, source: Tensor | None, source_lengths: Tensor | None, target: Tensor,
                        target_lengths: Tensor) -> Tensor:
@@ -146,7 +143,7 @@ class Model(nn.Module):
         keys_values, mask = (memory.keys_values, memory.mask) if isinstance(memory, TransformerMemory) else (None, None)
         x = self.embed(self.target_embedding, packing.pack(target))
         return self.decoder(x, self._needed(target_lengths), keys_values, mask, packing=packing,
-                            project=self.embedding_projection)
+                            project=self.late_projection)
 
     def features(self, source: Tensor | None, source_lengths: Tensor | None, target: Tensor | None,
                  target_lengths: Tensor | None, places: Tensor | None = None) -> Tensor:
@@ -173,7 +170,7 @@ class Model(nn.Module):
             x = x + embed(self.type_embedding.weight, packing.pack(kinds) if packing else kinds)
         padded = lengths is not None and bool((lengths != source.shape[1]).any())
         return self.encoder(x, lengths if padded else None, trace=trace, packing=packing,
-                            project=self.embedding_projection)
+                            project=self.late_projection)
 
     def encode(self, source: Tensor, lengths: Tensor | None = None, trace: Trace | None = None,
                packing: Packing | None = None) -> Memory:
@@ -189,8 +186,14 @@ class Model(nn.Module):
         return TransformerMemory(keys_values, padding_mask(lengths, source.shape[1], hidden.dtype))
 
     def embed(self, table: Table, ids: Tensor) -> Tensor:
-        """ids [B, T] -> [B, T, D], scaled."""
-        return embed(table.weight, ids, self.scale)
+        """ids [B, T] -> what positions are added to, [B, T, D] or embedding.size, scaled."""
+        x = embed(table.weight, ids, self.scale)
+        return x if self.projects_late or self.embedding_projection is None else self.embedding_projection(x)
+
+    @property
+    def late_projection(self) -> nn.Module | None:
+        """Maps embeddings to the width once positions are added."""
+        return self.embedding_projection if self.projects_late else None
 
 
 def _build_stack(config: c.ModelConfig, name: str) -> nn.Module:

@@ -19,6 +19,7 @@ from weft.nn.dropout import Dropout
 from weft.nn.norm import build_norm
 from weft.nn.packing import Packing
 from weft.spec import config as c
+from weft.spec import positions
 from weft.spec.trace import Trace
 
 
@@ -38,11 +39,11 @@ class TransformerStack(nn.Module):
         self.config, self.stack, self.name, self.length = config, stack, name, length
         self.causal = name == "decoder"
         if isinstance(stack.position, c.Learned):
-            self.position = Table(length + stack.position.offset, config.embedding_size)
+            self.position = Table(length + stack.position.offset, config.position_size)
         if isinstance(stack.position, c.RelativeBias):
             self.relative_bias = Table(stack.position.buckets, stack.attention.heads)
         if stack.embedding_norm:
-            self.embedding_norm = build_norm(stack.norm, config.embedding_size)
+            self.embedding_norm = build_norm(stack.norm, config.position_size)
         self.blocks = nn.ModuleList(Block(config, stack, f"{name}.blocks.{layer}", cross, layer > 0 or stack.first_norm)
                                     for layer in range(stack.layers))
         if stack.final_norm:
@@ -66,11 +67,11 @@ class TransformerStack(nn.Module):
             everything = torch.arange(packing.size if packing else x.shape[1], device=x.device)
             visible = None if lengths is None else (everything < lengths[:, None])[:, None, None]
             columns = Columns(everything, everything, visible)
-        positions = columns.positions()
-        x = self.embed_positions(x, packing.positions if packing else positions, trace)
+        at = columns.positions()
+        x = self.embed_positions(x, packing.positions if packing else at, trace)
         if project is not None:
             x = project(x)
-        views = self._views(columns, positions, lengths, x.dtype)
+        views = self._views(columns, at, lengths, x.dtype)
         for layer, block in enumerate(self.blocks):
             x = block(x, *views[self.stack.is_local(layer)], memory[layer] if memory else None, memory_mask,
                       caches[layer] if caches else None, trace, packing)
@@ -80,19 +81,19 @@ class TransformerStack(nn.Module):
             trace.add(f"{self.name}.hidden", x)
         return x
 
-    def _views(self, columns: Columns, positions: Tensor, lengths: Tensor | None, dtype: torch.dtype
+    def _views(self, columns: Columns, at: Tensor, lengths: Tensor | None, dtype: torch.dtype
                ) -> dict[bool, tuple[Tensor | None, Angles | None]]:
         """Mask and angles of local (True) and other (False) layers."""
         kinds = {self.stack.is_local(layer) for layer in range(self.stack.layers)}
-        return {local: (self.mask(columns, dtype, local), self._angles(positions, lengths, local)) for local in kinds}
+        return {local: (self.mask(columns, dtype, local), self._angles(at, lengths, local)) for local in kinds}
 
-    def embed_positions(self, x: Tensor, positions: Tensor, trace: Trace | None = None) -> Tensor:
-        """Add what positions [T] or [B, T] (packed: [N]) add to embeddings x; embedding norm and dropout."""
+    def embed_positions(self, x: Tensor, at: Tensor, trace: Trace | None = None) -> Tensor:
+        """Add what positions `at` [T] or [B, T] (packed: [N]) add to embeddings x; embedding norm and dropout."""
         position = self.stack.position
         if isinstance(position, c.Sinusoidal):
-            x = x + self._sinusoidal_rows(int(positions.max()) + 1 + position.offset, x)[positions + position.offset]
+            x = x + self._sinusoidal_rows(int(at.max()) + 1 + position.offset, x)[at + position.offset]
         elif isinstance(position, c.Learned):
-            x = x + self.position.weight[positions + position.offset]
+            x = x + self.position.weight[at + position.offset]
         if self.stack.embedding_norm:
             x = self.embedding_norm(x)
         if trace is not None:
@@ -103,15 +104,16 @@ class TransformerStack(nn.Module):
         table = self._sinusoids
         if table is None or len(table) < needed or table.dtype != like.dtype or table.device != like.device:
             length = max(needed, self.length)
-            table = pos.sinusoidal(self.stack.position, self.config.embedding_size, length).to(like)  # type: ignore[arg-type]
+            rows = positions.sinusoidal(self.stack.position, self.config.position_size, length)  # type: ignore[arg-type]
+            table = torch.from_numpy(rows).to(like)
             self._sinusoids = table
         return table
 
-    def _angles(self, positions: Tensor, lengths: Tensor | None, local: bool) -> Angles | None:
+    def _angles(self, at: Tensor, lengths: Tensor | None, local: bool) -> Angles | None:
         position = self.stack.local_position if local and self.stack.local_position else self.stack.position
         if not isinstance(position, c.Rotary):
             return None
-        cos, sin = pos.rotary_angles(position, self.config.head_size(self.stack.attention), positions, lengths)
+        cos, sin = pos.rotary_angles(position, self.config.head_size(self.stack.attention), at, lengths)
         return (cos, sin) if cos.dim() == 2 else (cos[:, None], sin[:, None])
 
     def mask(self, columns: Columns, dtype: torch.dtype, local: bool) -> Tensor | None:
@@ -143,7 +145,7 @@ class TransformerStack(nn.Module):
             bucket = pos.relative_bucket(distance, position, self.causal)
             return self.relative_bias.weight[bucket].permute(2, 0, 1)[None]
         if isinstance(position, c.ALiBi):
-            slopes = pos.alibi_slopes(self.stack.attention.heads).to(distance.device)[:, None, None]
+            slopes = torch.from_numpy(positions.alibi_slopes(self.stack.attention.heads)).to(distance.device)[:, None, None]
             if position.rounded:  # a softmax does not see what is added to all scores of a query
                 keys = columns.keys if columns.offsets is None else columns.keys - columns.offsets[:, None, None, None]
                 return position.scale * (slopes.bfloat16() * keys).float().view(-1, len(slopes), 1, keys.shape[-1])

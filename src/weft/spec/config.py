@@ -11,6 +11,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from weft.errors import ConfigError
+from weft.spec.position_types import (  # noqa: F401 (read as c.Rotary and so on)
+    ALiBi,
+    DynamicScaling,
+    Learned,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    NoPosition,
+    Position,
+    RelativeBias,
+    Rotary,
+    RotaryScaling,
+    Sinusoidal,
+    YarnScaling,
+    rotary_checks,
+)
 from weft.spec.tagged import from_dict, to_dict
 
 # ---------------------------------------------------------------- parts of a Transformer stack
@@ -35,129 +51,6 @@ class RMSNorm:
 
 
 Norm = LayerNorm | RMSNorm
-
-
-@dataclass(frozen=True)
-class Sinusoidal:
-    """Vaswani et al. 2017, section 3.5: sin and cos of position / base ** (2i / dimension), added to embeddings.
-
-    dimension: channels that carry the encoding (even); None is the model width. The rest get zeros.
-    layout: `interleaved` as printed in the paper; `halves` puts all sines before all cosines (tensor2tensor,
-    Marian).
-    inclusive: the slowest channel turns exactly `base` times as slowly as the fastest (tensor2tensor, M2M100); else
-    it would be the one after it.
-    offset: the first position is this one (M2M100: 2).
-    """
-
-    type: ClassVar[str] = "sinusoidal"
-    base: float = 10000.0
-    dimension: int | None = None
-    layout: Literal["interleaved", "halves"] = "interleaved"
-    inclusive: bool = False
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class Learned:
-    """One trained vector per position, up to the window (Gehring et al. 2017).
-
-    offset: rows before that of the first position (RoBERTa, BART, OPT: 2).
-    """
-
-    type: ClassVar[str] = "learned"
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class LinearScaling:
-    """Positions are divided by `factor` (Chen et al. 2023)."""
-
-    type: ClassVar[str] = "linear"
-    factor: float
-
-
-@dataclass(frozen=True)
-class DynamicScaling:
-    """The base grows with the text once it is longer than the `original` window ("dynamic NTK", 2023).
-
-    Keys in a cache keep the angles of the length at which they were read, as in Hugging Face.
-    """
-
-    type: ClassVar[str] = "dynamic"
-    factor: float
-    original: int
-
-
-@dataclass(frozen=True)
-class Llama3Scaling:
-    """Slow channels are divided by `factor`, fast ones stay, those between are mixed (LLaMA 3.1)."""
-
-    type: ClassVar[str] = "llama3"
-    factor: float
-    low_frequency_factor: float
-    high_frequency_factor: float
-    original: int
-
-
-@dataclass(frozen=True)
-class YarnScaling:
-    """Peng et al. 2023: as llama3 with a linear ramp between channels that turn `beta_slow` and `beta_fast` times in
-    the `original` window; cos and sin are multiplied by attention_factor."""
-
-    type: ClassVar[str] = "yarn"
-    factor: float
-    original: int
-    attention_factor: float
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    truncate: bool = True
-
-
-RotaryScaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling
-
-
-@dataclass(frozen=True)
-class Rotary:
-    """Su et al. 2021: queries and keys of self-attention are turned by an angle that grows with position.
-
-    dimension: leading channels of a head that are turned (even); None is all. Channel i goes with i + dimension / 2.
-    """
-
-    type: ClassVar[str] = "rotary"
-    base: float = 10000.0
-    dimension: int | None = None
-    scaling: RotaryScaling | None = None
-
-
-@dataclass(frozen=True)
-class RelativeBias:
-    """Raffel et al. 2020 (T5): a learned bias per head and bucketed distance, shared by the stack's layers."""
-
-    type: ClassVar[str] = "relative_bias"
-    buckets: int = 32
-    max_distance: int = 128
-
-
-@dataclass(frozen=True)
-class ALiBi:
-    """Press et al. 2022: a fixed penalty on attention scores, linear in distance, one slope per head.
-
-    scale: multiplies the penalty (Falcon: that of the scores). rounded: to bfloat16 at each key's position (Falcon).
-    """
-
-    type: ClassVar[str] = "alibi"
-    scale: float = 1.0
-    rounded: bool = False
-
-
-@dataclass(frozen=True)
-class NoPosition:
-    """Positions are not told apart, but by a causal mask where there is one."""
-
-    type: ClassVar[str] = "none"
-
-
-Position = Sinusoidal | Learned | Rotary | RelativeBias | ALiBi | NoPosition
 
 
 @dataclass(frozen=True)
@@ -202,7 +95,8 @@ class TransformerStack:
     """A stack of equal blocks.
 
     placement: `post` norms after each residual sum (Vaswani et al. 2017), `pre` before each sub-layer
-    (Xiong et al. 2020), `sandwich` both before and after it, within the residual branch (Ding et al. 2021).
+    (Xiong et al. 2020), `sandwich` both before and after it, within the residual branch (Ding et al. 2021); `pre_normed` as
+    pre, but the sub-layer's output is added to its normed input (Megatron-LM, BLOOM's variant).
     residual: `sequential`, or attention and feed-forward side by side: `parallel` on one norm (PaLM), `parallel_norms`
     on a norm each (GPT-NeoX).
     final_norm: a norm after the last block. first_norm: the first attention has its norm (ModernBERT: no).
@@ -215,7 +109,7 @@ class TransformerStack:
     attention: Attention
     feed_forward: FeedForward
     norm: Norm = LayerNorm()
-    placement: Literal["pre", "post", "sandwich"] = "post"
+    placement: Literal["pre", "post", "sandwich", "pre_normed"] = "post"
     position: Position = Sinusoidal()
     residual: Literal["sequential", "parallel", "parallel_norms"] = "sequential"
     final_norm: bool = False
@@ -229,6 +123,12 @@ class TransformerStack:
         if self.attention.window is None:
             return False
         return not self.pattern or self.pattern[layer % len(self.pattern)] == "local"
+
+
+def turns_by_length(stack: Stack | None) -> bool:
+    """Whether rotary angles in any of its layers depend on how long the text is."""
+    return isinstance(stack, TransformerStack) and any(isinstance(position, Rotary) and position.by_length
+                                                       for position in (stack.position, stack.local_position))
 
 
 # ---------------------------------------------------------------- parts of a recurrent stack
@@ -308,23 +208,30 @@ class Embedding:
     sharing: `all` one matrix for source, target and head (Press and Wolf 2017); `target` for target and head;
     `inputs` for source and target; `none`.
     scale: `sqrt_width` multiplies embeddings by sqrt(D) (Vaswani et al. 2017, section 3.4).
-    size: None is the width; others are mapped to it once positions and norm are added (ELECTRA).
+    size: None is the width; others are mapped to it.
     types: kinds of segment, each with an embedding of its own that is added (BERT: 2); 0 is none.
+    projection: where embeddings of another size are mapped to the width: `after` positions, kinds of segment and norm, with
+    a bias (ELECTRA), or `before` them, without one (OPT-350m).
     """
 
     sharing: Literal["all", "target", "inputs", "none"] = "all"
     scale: Literal["none", "sqrt_width"] = "sqrt_width"
     size: int | None = None
     types: int = 0
+    projection: Literal["after", "before"] = "after"
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A square linear map, an activation and a norm between the hidden state and a head's output layer."""
+    """A linear map, an activation and a norm between the hidden state and a head's output layer.
 
-    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "tanh"]
+    size: of its outputs; None is the width. An output layer tied to embeddings of another size than the width needs theirs.
+    """
+
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "tanh", "none"]
     norm: Norm | None = None
     bias: bool = True
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -345,7 +252,8 @@ class LanguageModelHead:
 class ClassificationHead:
     """One hidden state of a text to the logits of `labels`.
 
-    pooling: the `first` position's state, the `last` one's, or the `mean` of all.
+    pooling: the `first` position's state, the `last` one's, or the `mean` of all. In an encoder-decoder they are the decoder's,
+    which reads the text again, behind the start token and without its end (BART).
     multi_label: each label has a probability of its own (sigmoid), else they exclude each other (softmax); a single label
     always has its own. regression: the logits are the answer, numbers and no probabilities.
     """
@@ -452,6 +360,17 @@ class ModelConfig:
         return self.embedding.size or self.width
 
     @property
+    def position_size(self) -> int:
+        """Channels of embeddings where positions are added."""
+        return self.embedding_size if self.embedding.projection == "after" else self.width
+
+    @property
+    def head_width(self) -> int:
+        """Channels that the output layer reads."""
+        transform = None if isinstance(self.head, EmbeddingHead) else self.head.transform
+        return self.width if transform is None or transform.size is None else transform.size
+
+    @property
     def outputs(self) -> int:
         """Logits of a position or text; 0 for an embedding head."""
         if isinstance(self.head, LanguageModelHead):
@@ -485,12 +404,14 @@ def _range_problems(config: ModelConfig) -> list[str]:
     ids = [special.pad, special.start, *(special.prefix), *(special.suffix or ()),
            *(token for token in (special.unk, special.bos, special.eos, special.mask) if token is not None)]
     sharings = {"encoder-only": ("all", "none") if tied else ("none",),
-                "decoder-only": ("target", "none") if tied else ("none",)}.get(config.kind)
+                "decoder-only": ("target", "none") if tied else ("none",),
+                "encoder-decoder": ("all", "target", "inputs", "none") if tied else ("inputs", "none")}.get(config.kind)
     checks = [
         (config.vocabulary >= 1, f"vocabulary is {config.vocabulary}; it must be 1 or more"),
         (config.width >= 1, f"width is {config.width}; it must be 1 or more"),
         (config.window.source >= 1 and config.window.target >= 1, "window must be 1 or more positions"),
-        (max(config.vocabulary, config.width, config.embedding_size, config.window.source, config.window.target) <= MOST,
+        (max(config.vocabulary, config.width, config.embedding_size, config.head_width,
+             config.window.source, config.window.target) <= MOST,
          f"vocabulary, width and window must be at most {MOST:,}"),
         (all(0 <= token < config.vocabulary for token in ids),
          f"a special token id is not below the vocabulary of {config.vocabulary}"),
@@ -498,9 +419,12 @@ def _range_problems(config: ModelConfig) -> list[str]:
         (sharings is None or config.embedding.sharing in sharings,
          f"embedding.sharing is {config.embedding.sharing!r}; this {config.kind} model needs {' or '.join(sharings or ())}"),
         (config.kind != "encoder-decoder" or special.eos is not None, "an encoder-decoder needs special.eos"),
-        (config.kind != "encoder-decoder" or tied, f"an encoder-decoder needs a language_model head, not {config.head.type}"),
-        (config.embedding.size in (None, config.width) or config.embedding.sharing == "none",
-         "embedding.size other than the width needs embedding.sharing 'none'"),
+        (config.kind != "encoder-decoder" or tied or (isinstance(config.head, ClassificationHead) and not config.is_recurrent),
+         f"an encoder-decoder needs a language_model head, or, if it is a Transformer, classification; not {config.head.type}"),
+        (config.embedding_size == config.head_width or config.embedding.sharing in ("inputs", "none"),
+         f"embedding.sharing is {config.embedding.sharing!r}, but embeddings have {config.embedding_size} channels and the "
+         f"output layer reads {config.head_width}: set embedding.sharing 'none', or head.transform.size"),
+        (config.embedding_size >= 1 and config.head_width >= 1, "embedding.size and head.transform.size must be 1 or more"),
         (not (isinstance(config.head, ClassificationHead) and config.head.multi_label and config.head.regression),
          "head.multi_label and head.regression contradict each other"),
         (config.kind == "encoder-only" or not config.embedding.types, "embedding.types is for encoder-only models"),
@@ -523,8 +447,9 @@ def _stack_problems(config: ModelConfig) -> list[str]:
 def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStack) -> list[str]:
     attention = stack.attention
     size = attention.head_size
-    position, width = stack.position, config.embedding_size
-    turned = (position.dimension or config.head_size(attention)) if isinstance(position, Rotary) else 0
+    position, width = stack.position, config.position_size
+    channels = config.head_size(attention) if attention.heads else 0
+    turned = (position.dimension or channels) if isinstance(position, Rotary) else 0
     checks = [
         (0 <= stack.layers <= MOST_LAYERS, f"{name}.layers is {stack.layers}; it must be 0 to {MOST_LAYERS:,}"),
         (1 <= stack.feed_forward.size <= MOST,
@@ -554,9 +479,10 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
          f"buckets grow by logarithm"),
         (not (isinstance(position, Rotary) and turned % 2),
          f"{name}: rotary positions turn an even number of channels, not {turned}"),
-        *_rotary_checks(f"{name}.position", position), *_rotary_checks(f"{name}.local_position", stack.local_position),
-        (not (isinstance(position, Rotary) and turned > config.head_size(attention)),
-         f"{name}.position.dimension is {turned}; a head has {config.head_size(attention)} channels"),
+        *rotary_checks(f"{name}.position", position, channels),
+        *rotary_checks(f"{name}.local_position", stack.local_position, channels),
+        (not (isinstance(position, Rotary) and turned > channels),
+         f"{name}.position.dimension is {turned}; a head has {channels} channels"),
         (stack.residual == "sequential" or stack.placement == "pre",
          f"{name}: residual {stack.residual!r} needs placement 'pre', not {stack.placement!r}"),
         (stack.residual == "sequential" or config.encoder is None,
@@ -566,22 +492,6 @@ def _transformer_problems(config: ModelConfig, name: str, stack: TransformerStac
          f"{name}.local_position needs rotary positions in the other layers too"),
     ]
     return [message for good, message in checks if not good]
-
-
-def _rotary_checks(name: str, position: Position | None) -> list[tuple[bool, str]]:
-    if not isinstance(position, Rotary):
-        return []
-    scaling = position.scaling
-    return [
-        (position.base > 1, f"{name}.base is {position.base}; it must be above 1"),
-        (position.dimension is None or position.dimension >= 2,
-         f"{name}.dimension is {position.dimension}; it must be 2 or more"),
-        (scaling is None or scaling.factor > 0, f"{name}.scaling.factor must be above 0"),
-        (not isinstance(scaling, (DynamicScaling, Llama3Scaling, YarnScaling)) or scaling.original >= 1,
-         f"{name}.scaling.original must be 1 or more"),
-        (not isinstance(scaling, Llama3Scaling) or scaling.high_frequency_factor > scaling.low_frequency_factor > 0,
-         f"{name}.scaling.high_frequency_factor must be above low_frequency_factor, and that above 0"),
-    ]
 
 
 def _recurrent_problems(config: ModelConfig, name: str, stack: RecurrentStack) -> list[str]:

@@ -67,9 +67,9 @@ def _embeddings(config: c.ModelConfig) -> Iterator[Row]:
         tie = "source_embedding.weight" if shared else None
         yield "target_embedding.weight", Parameter((config.vocabulary, size), "normal", deviation, tie)
     if config.embedding.types:
-        yield "type_embedding.weight", Parameter((config.embedding.types, size), "normal", 0.02)
+        yield "type_embedding.weight", Parameter((config.embedding.types, config.position_size), "normal", 0.02)
     if size != config.width:
-        yield from _linear("embedding_projection", config.width, size, True)
+        yield from _linear("embedding_projection", config.width, size, config.embedding.projection == "after")
 
 
 def _head(config: c.ModelConfig) -> Iterator[Row]:
@@ -77,11 +77,11 @@ def _head(config: c.ModelConfig) -> Iterator[Row]:
     if isinstance(head, c.EmbeddingHead):
         return
     if head.transform is not None:
-        yield from _linear("head.transform", config.width, config.width, head.transform.bias)
+        yield from _linear("head.transform", config.head_width, config.width, head.transform.bias)
         if head.transform.norm is not None:
-            yield from _norm("head.transform_norm", head.transform.norm, config.width)
+            yield from _norm("head.transform_norm", head.transform.norm, config.head_width)
     tie = {"all": "source_embedding.weight", "target": "target_embedding.weight"}.get(config.embedding.sharing)
-    yield "head.weight", Parameter((config.outputs, config.width), "normal", config.width**-0.5, tie)
+    yield "head.weight", Parameter((config.outputs, config.head_width), "normal", config.head_width**-0.5, tie)
     if head.bias:
         yield "head.bias", Parameter((config.outputs,), "zeros")
 
@@ -105,13 +105,13 @@ def _norm(name: str, norm: c.Norm, size: int) -> Iterator[Row]:
 def _transformer(config: c.ModelConfig, name: str, stack: c.TransformerStack, cross: bool, length: int
                  ) -> Iterator[Row]:
     if isinstance(stack.position, c.Learned):
-        shape = (length + stack.position.offset, config.embedding_size)
+        shape = (length + stack.position.offset, config.position_size)
         yield f"{name}.position.weight", Parameter(shape, "normal", 0.02)
     if isinstance(stack.position, c.RelativeBias):
         shape = (stack.position.buckets, stack.attention.heads)
         yield f"{name}.relative_bias.weight", Parameter(shape, "normal", config.width**-0.5)
     if stack.embedding_norm:
-        yield from _norm(f"{name}.embedding_norm", stack.norm, config.embedding_size)
+        yield from _norm(f"{name}.embedding_norm", stack.norm, config.position_size)
     for layer in range(stack.layers):
         yield from _block(config, f"{name}.blocks.{layer}", stack, cross, layer > 0 or stack.first_norm)
     if stack.final_norm:

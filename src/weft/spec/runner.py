@@ -24,7 +24,7 @@ class Best:
 
 
 class Runner(Protocol):
-    """A backend as decoding sees it: four verbs, and three that some ways of decoding need. State is its own and opaque.
+    """A backend as decoding sees it: four verbs, and others that some ways of decoding need. State is its own and opaque.
 
     One runner decodes one batch at a time; `start` forgets the batch before. A shallow copy shares the weights and has state of
     its own from its `start` on. A `trace` collects inspection points (weft.spec.trace) of one call.
@@ -54,7 +54,7 @@ class Runner(Protocol):
              ) -> np.ndarray | Best:
         """Feed one token id per row, int64 [rows].
 
-        Returns logits float32 [rows, vocabulary], or with `best=k` the k likeliest as a `Best`
+        Returns logits float32 [rows, vocabulary], which the caller may write to, or with `best=k` the k likeliest as a `Best`
         (then `banned` ids are excluded before the softmax).
 
         Where a source has one row, T tokens of each can be fed at once, int64 [rows, T]; the answer has rows * T rows.
@@ -66,6 +66,12 @@ class Runner(Protocol):
         ...
 
     # ------------------------------------------------------------ for some ways of decoding
+
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        """What `step` with `best` would have answered, had these been its logits: float32 [rows, vocabulary], as rules have
+        changed them. Where they leave nothing, log-probabilities are -inf.
+        """
+        ...
 
     def drop(self, count: int) -> None:
         """Forget the `count` tokens fed last, of every row (speculative decoding). Raises UsageError where it cannot."""

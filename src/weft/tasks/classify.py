@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from weft import data
 from weft.data import Ragged
 from weft.errors import DataError
 from weft.metrics import Score, accuracy
 from weft.spec import config as c
-from weft.tasks.task import Encoded, Example, Task, chunks, label_index
+from weft.tasks.task import Encoded, Example, Task, chunks, fitted, label_index
 from weft.text import Tokenizer
 
 
@@ -31,6 +32,9 @@ class Classify(Task):
     recipe: ClassVar = {"dropout": 0.2, "learning_rate": 1e-3, "warmup": 100, "epochs": 10.0}
     least_updates = 500
     by_score = True  # the loss rises with over-confidence while more answers are still right
+
+    def hold_out(self, examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+        return data.hold_out_labelled(examples, lambda label: {label}, seed=seed)
 
     def texts(self, examples: Sequence[Example]) -> Any:
         return (text for text, _ in examples)
@@ -51,8 +55,7 @@ class Classify(Task):
 
     def predict(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, inputs: Sequence[str]) -> list[str]:
         rows = self.sources(tokenizer, inputs, config.special)
-        limit = config.window.source
-        return [one.label for one in classified(runner.score_all([row[:limit] for row in rows]), config)]
+        return [one.label for one in classified(runner.score_all([fitted(row, config) for row in rows]), config)]
 
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         return [accuracy(predictions, references, confidence=confidence)]

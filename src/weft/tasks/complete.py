@@ -41,7 +41,7 @@ class Complete(WindowTask):
 
 
     def evaluate(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, examples: Sequence[Example],
-                 confidence: bool = False) -> list[Score]:
+                 confidence: bool = False, options: TrainingOptions | None = None) -> list[Score]:
         """How well the model foresees texts, each cut into windows that know nothing of what came before."""
         encoded = self.encode(tokenizer, examples, config)
         rows = [row.tolist() for row in self.epoch(encoded, config, None, None).targets]

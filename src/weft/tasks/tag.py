@@ -52,6 +52,9 @@ class Tag(Task):
     def read(self, paths: Sequence[Path], options: TrainingOptions) -> list[Example]:
         return data.read_tagged(paths)
 
+    def hold_out(self, examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+        return data.hold_out_labelled(examples, lambda tags: set(tags.split()), seed=seed)
+
     def texts(self, examples: Sequence[Example]) -> Any:
         return (words for words, _ in examples)
 

@@ -111,8 +111,8 @@ class Task:
         return []
 
     def evaluate(self, runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, examples: Sequence[Example],
-                 confidence: bool = False) -> list[Score]:
-        """Scores of a model on examples."""
+                 confidence: bool = False, options: TrainingOptions | None = None) -> list[Score]:
+        """Scores of a model on examples. options: what a task asks of them in training, where it asks the same here."""
         outputs = self.predict(runner, tokenizer, config, [given for given, _ in examples])
         return self.scores(outputs, [wanted for _, wanted in examples], confidence)
 
@@ -123,6 +123,15 @@ class Task:
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         """Default metrics, the first of them the one that training logs."""
         return []
+
+
+def fitted(row: Sequence[int], config: c.ModelConfig) -> list[int]:
+    """A source, cut to the window if it is longer; what stands after a text stays."""
+    ending = config.special.ending
+    room = config.window.source - len(ending)
+    if len(row) <= config.window.source or room < 1 or tuple(row[len(row) - len(ending):]) != ending:
+        return list(row[: config.window.source])
+    return [*row[:room], *ending]
 
 
 def chunks(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:

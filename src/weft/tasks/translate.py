@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from weft.data import Ragged
@@ -31,6 +32,9 @@ class Translate(Task):
             sources = self.sources(tokenizer, inputs[start : start + 100], config.special)
             outputs += [tokenizer.decode(best[0].tokens) for best in generate_batch(runner, sources, GenerationOptions())]
         return outputs
+
+    def missing(self) -> str:
+        return "" if find_spec("sacrebleu") else "BLEU and chrF need the package sacrebleu: pip install 'weft[eval]'"
 
     def scores(self, predictions: Sequence[str], references: Sequence[str], confidence: bool = False) -> list[Score]:
         return [metric(predictions, references, confidence=confidence) for metric in (bleu, chrf)]

@@ -150,7 +150,10 @@ def _config(options: TrainingOptions, task: Task, tokenizer: Tokenizer, head: c.
     if beginning is not None:
         if beginning.config.kind != task.kind:
             raise UsageError(f"{beginning.path} is {beginning.config.kind}, and {options.task} is for {task.kind} models")
-        config = plan.with_head(beginning.config, head)
+        config, own = plan.with_head(beginning.config, head), beginning.config.head.type
+        if config.head.type != head.type:
+            raise UsageError(f"{beginning.path} has a {own} head and no output layer of words, so {options.task} cannot begin "
+                             f"with it; begin with the model that it was made of")
         if isinstance(config.head, c.LanguageModelHead) and config.head.soft_cap is not None:
             raise UsageError(f"{beginning.path} caps its logits at {config.head.soft_cap:g} (Gemma 2), which training does not "
                              f"do; begin with another bundle")

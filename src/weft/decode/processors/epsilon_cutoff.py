@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from weft.decode.best import keep
 from weft.decode.rows import Rows
-from weft.decode.softmax import log_softmax
 from weft.spec.decoding import GenerationOptions
 
 
@@ -23,8 +24,8 @@ class EpsilonCutoff:
         return cls(options.epsilon_cutoff) if options.epsilon_cutoff else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        unlikely = log_softmax(logits) < np.log(self.epsilon)
-        return np.where(unlikely & (logits < logits.max(axis=1, keepdims=True)), np.float32(-np.inf), logits)
+        softmax = rows.softmax(logits)
+        return keep(logits, logits >= np.minimum(softmax.log_sums + np.float32(math.log(self.epsilon)), softmax.highest))
 
 
 PROCESSOR = EpsilonCutoff

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from weft.decode.best import keep
 from weft.decode.rows import Rows
-from weft.decode.softmax import log_softmax
 from weft.spec.decoding import GenerationOptions
 
 
@@ -26,12 +26,10 @@ class EtaCutoff:
         return cls(options.eta_cutoff) if options.eta_cutoff else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        log_probs = log_softmax(logits)
-        probabilities = np.exp(log_probs)
-        entropy = -(probabilities * np.where(probabilities > 0, log_probs, 0.0)).sum(axis=1, keepdims=True)
+        softmax = rows.softmax(logits)
+        entropy = softmax.log_sums - softmax.mean(logits)
         threshold = np.minimum(self.eta, np.sqrt(self.eta) * np.exp(-entropy))
-        unlikely = (probabilities < threshold) & (logits < logits.max(axis=1, keepdims=True))
-        return np.where(unlikely, np.float32(-np.inf), logits)
+        return keep(logits, logits >= np.minimum(softmax.log_sums + np.log(threshold), softmax.highest))
 
 
 PROCESSOR = EtaCutoff

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from weft.decode.best import keep
 from weft.decode.rows import Rows
 from weft.spec.decoding import GenerationOptions
 
@@ -24,7 +25,7 @@ class MinP:
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         least = logits.max(axis=1, keepdims=True) + np.float32(math.log(self.p))
-        return np.where(logits < least, np.float32(-np.inf), logits)
+        return keep(logits, logits >= least)
 
 
 PROCESSOR = MinP

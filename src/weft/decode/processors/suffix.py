@@ -28,10 +28,9 @@ class Suffix:
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         out, ends = logits.copy(), sorted(rows.ends)
-        for row, tokens in enumerate(rows.tokens):
-            matched = self.matched(tokens[-len(self.tokens) :].tolist())
-            if matched < len(self.tokens):
-                out[row, ends] = -np.inf
+        every = [self.matched(tokens) for tokens in rows.tokens[:, -len(self.tokens) :].tolist()]
+        out[np.flatnonzero(np.array(every) < len(self.tokens))[:, None], ends] = -np.inf
+        for row, matched in enumerate(every):
             missing = self._least_match(rows.remaining(row))
             if missing > 0:
                 going_on = [token for token in set(self.tokens) if self.matched([*self.tokens[:matched], token]) >= missing]

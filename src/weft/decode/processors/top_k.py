@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from weft.decode.best import keep
 from weft.decode.rows import Rows
 from weft.spec.decoding import GenerationOptions
 
@@ -24,7 +25,7 @@ class TopK:
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         k = min(self.k, logits.shape[1])
         smallest = np.partition(logits, -k, axis=1)[:, -k, None]
-        return np.where(logits < smallest, np.float32(-np.inf), logits)
+        return keep(logits, logits >= smallest)
 
 
 PROCESSOR = TopK

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from weft.decode.nearest import nearest
 from weft.decode.rows import Rows
-from weft.decode.softmax import log_softmax
 from weft.spec.decoding import GenerationOptions
 
 
@@ -26,23 +26,8 @@ class TypicalP:
         return cls(options.typical_p) if options.typical_p < 1.0 else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        log_probs = log_softmax(logits)
-        probabilities = np.exp(log_probs)
-        entropy = -(probabilities * np.where(probabilities > 0, log_probs, 0.0)).sum(axis=1, keepdims=True)
-        distance = np.abs(-log_probs - entropy)
-        farthest = np.array([[self._farthest(*row)] for row in zip(distance, probabilities, strict=True)])
-        return np.where(distance > farthest, np.float32(-np.inf), logits)
-
-    def _farthest(self, distance: np.ndarray, probabilities: np.ndarray) -> float:
-        """The distance [V] within which mass p is reached. Likely tokens reach it alone, so only those as near are sorted."""
-        likely = probabilities > (1.0 - self.p) / len(probabilities)
-        near = distance <= self._reached(distance[likely], probabilities[likely])
-        return self._reached(distance[near], probabilities[near])
-
-    def _reached(self, distance: np.ndarray, probabilities: np.ndarray) -> float:
-        order = np.argsort(distance)
-        nearer = int((probabilities[order].cumsum() < self.p).sum())
-        return float(distance[order[min(nearer, len(order) - 1)]])
+        softmax = rows.softmax(logits)
+        return nearest(logits, softmax, softmax.mean(logits), self.p)
 
 
 PROCESSOR = TypicalP

@@ -1,21 +1,19 @@
 """Beam search: the W best beginnings of each request go on together, the best that ended wins (semantics 3 to 8).
 
-Arrays have one row a list: the list of live hypotheses of a request or, where its beams are cut into groups, of one of
-them. Q lists, W live hypotheses each, N tokens so far. The functions are pure; the class only keeps their results
+Q lists, W live hypotheses each (weft.decode.strategies.beams). The functions are pure; the class only keeps their results
 between steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import takewhile
 
 import numpy as np
 
-from weft.decode.best import best_of
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request, Rows
+from weft.decode.strategies.beams import Beams, Candidates, best_candidates, first_beams, next_beams
 from weft.decode.strategies.single import length_penalty
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
@@ -24,77 +22,6 @@ from weft.spec.runner import Best
 
 UNSEEN = 1e-9
 """Least attention that coverage counts with, so that a source token nobody looked at costs much, but not everything."""
-
-
-@dataclass(frozen=True)
-class Beams:
-    """Live hypotheses, best first. scores float32 [Q, W]; tokens int64 and log_probs float32 [Q, W, N].
-
-    Sums are kept in float32, as in the reference, so that near ties fall alike. notes: what else each hypothesis takes
-    along, [Q, W, ...] by name.
-    """
-
-    scores: np.ndarray
-    tokens: np.ndarray
-    log_probs: np.ndarray
-    notes: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def lists(self, kept: np.ndarray | slice) -> Beams:
-        """These lists only."""
-        return Beams(self.scores[kept], self.tokens[kept], self.log_probs[kept],
-                     {name: note[kept] for name, note in self.notes.items()})
-
-    def pick(self, which: np.ndarray) -> Beams:
-        """Of each list these hypotheses, int64 [Q, any]."""
-        row = np.arange(len(which))[:, None]
-        return Beams(self.scores[row, which], self.tokens[row, which], self.log_probs[row, which],
-                     {name: note[row, which] for name, note in self.notes.items()})
-
-    @property
-    def length(self) -> int:
-        return self.tokens.shape[2]
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The C best continuations of each list, best first; all [Q, C]."""
-
-    scores: np.ndarray
-    parents: np.ndarray
-    """Index of the live hypothesis that each continues."""
-    tokens: np.ndarray
-    log_probs: np.ndarray
-
-
-def first_beams(lists: int, width: int) -> Beams:
-    """One empty hypothesis a list; the others cannot be chosen from."""
-    scores = np.full((lists, width), -np.inf, np.float32)
-    scores[:, 0] = 0.0
-    return Beams(scores, np.empty((lists, width, 0), np.int64), np.empty((lists, width, 0), np.float32))
-
-
-def best_candidates(beams: Beams, best: Best, count: int) -> Candidates:
-    """best: [Q * W, k] -> (Q x W k) scored continuations -> the best `count`, ties to the lower beam, then token."""
-    lists, width = beams.scores.shape
-    tokens, log_probs = (part.reshape(lists, width, -1) for part in (best.tokens, best.log_probs))
-    scores = (beams.scores[:, :, None] + log_probs).reshape(lists, -1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    take = np.take_along_axis
-    return Candidates(take(scores, order, 1), order // tokens.shape[2], take(tokens.reshape(lists, -1), order, 1),
-                      take(log_probs.reshape(lists, -1), order, 1))
-
-
-def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple[Beams, np.ndarray]:
-    """The first W candidates that go on, and which live hypothesis each continues, int64 [Q, W]."""
-    width = beams.scores.shape[1]
-    order = np.argsort(ended, axis=1, kind="stable")[:, :width]
-    take = np.take_along_axis
-    parents, tokens, log_probs, scores = (
-        take(part, order, 1) for part in (candidates.parents, candidates.tokens, candidates.log_probs,
-                                          np.where(ended, np.float32(-np.inf), candidates.scores)))
-    old = beams.pick(parents)
-    return Beams(scores, np.concatenate((old.tokens, tokens[:, :, None]), 2),
-                 np.concatenate((old.log_probs, log_probs[:, :, None]), 2), old.notes), parents
 
 
 def cannot_improve(best_live: float, length: int, limit: int, worst_finished: float, options: GenerationOptions
@@ -172,7 +99,7 @@ class Beam:
     def choose(self, step: int, scores: np.ndarray | Best) -> Candidates:
         """What the live hypotheses could go on with."""
         if not isinstance(scores, Best):
-            scores = self.batch.chain.best(scores, self.standing(), self.batch.banned(step), self.kept)
+            scores = self.batch.best(scores, self.standing(), self.kept)
         self.note(scores)
         return best_candidates(self.beams, scores, self.candidates)
 
@@ -185,12 +112,10 @@ class Beam:
         requests = [request for request in self.live for _ in range(self.width)]
         return Rows(requests, self.beams.tokens.reshape(len(requests), -1), self.batch.ends)
 
-    def note(self, scores: np.ndarray | Best) -> None:
-        """Add to the notes what this step tells of every live hypothesis, whatever it goes on with. scores: log-probabilities
-        [rows, V], or the best of them."""
+    def note(self, best: Best) -> None:
+        """Add to the notes what this step tells of every live hypothesis, whatever it goes on with."""
         shape, notes, count = self.beams.scores.shape, dict(self.beams.notes), self.options.logprobs
         if count:
-            best = scores if isinstance(scores, Best) else best_of(scores, count)
             for name, part in (("top_tokens", best.tokens), ("top_log_probs", best.log_probs)):
                 new = part[:, :count].reshape(*shape, 1, -1)
                 notes[name] = np.concatenate((notes[name], new), 2) if name in notes else new
@@ -200,15 +125,30 @@ class Beam:
         self.beams = Beams(self.beams.scores, self.beams.tokens, self.beams.log_probs, notes)
 
     def reasons(self, candidates: Candidates, beams: Beams, live: Sequence[Request]) -> np.ndarray:
-        """[Q, C]: why each continuation of `beams` is over; "" if it goes on."""
-        at_limit = np.array([beams.length + 1 >= request.limit for request in live])
-        reasons = np.where(at_limit[:, None], "limit", np.full(candidates.tokens.shape, "", dtype="<U5"))
+        """[Q, C]: why each continuation of `beams` is over; "" if it goes on, or comes after W that do."""
+        reasons = np.zeros(candidates.tokens.shape, "<U5")
+        for row, request in enumerate(live):
+            if beams.length + 1 >= request.limit:
+                reasons[row] = "limit"
+        for end in self.batch.ends:
+            reasons[candidates.tokens == end] = "end"
         if self.batch.stops is not None:
-            for row, column in np.argwhere(np.isfinite(candidates.scores)).tolist():
-                before = beams.tokens[row, candidates.parents[row, column]].tolist()
-                tokens = [*before, int(candidates.tokens[row, column])]
-                reasons[row, column] = self.batch.reason(live[row], tokens) or ""
-        return np.where(np.isin(candidates.tokens, list(self.batch.ends)), "end", reasons)
+            for row, request in enumerate(live):
+                self._look_for_stops(request, beams.tokens[row], candidates.parents[row], candidates.tokens[row],
+                                     int(np.isfinite(candidates.scores[row]).sum()), reasons[row])
+        return reasons
+
+    def _look_for_stops(self, request: Request, before: np.ndarray, parents: np.ndarray, tokens: np.ndarray, count: int,
+                        reasons: np.ndarray) -> None:
+        """Write "stop" to the reasons [C] of a list, of which the first `count` are continuations. Each is a text to be read,
+        so none after W that go on."""
+        going_on = 0
+        for column in range(count):
+            if reasons[column] != "end":
+                reasons[column] = self.batch.reason(request, [*before[parents[column]].tolist(), int(tokens[column])]) or ""
+            going_on += reasons[column] == ""
+            if going_on == self.width:
+                return
 
     def _collect(self, candidates: Candidates, reasons: np.ndarray) -> None:
         """Finish the candidates that ended among the first W; keep each list's best W."""

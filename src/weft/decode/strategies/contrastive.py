@@ -87,7 +87,7 @@ class Contrastive(SingleRow):
         """The candidates that follow these rows, one of each live request: [Q, count]."""
         if isinstance(scores, Best):
             return Best(scores.tokens[rows], scores.log_probs[rows])
-        return self.chain.best(scores[rows], self.standing(), self.batch.banned(step), self.count)
+        return self.batch.best(scores[rows], self.standing(), self.count)
 
     def _weigh(self, candidates: Best, hidden: np.ndarray) -> Weighed:
         """hidden: directions of the candidates, [Q, K, D]."""

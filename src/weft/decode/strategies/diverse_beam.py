@@ -10,12 +10,10 @@ earlier group.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from weft.decode.best import best_of
-from weft.decode.strategies.beam import Beam, Beams, Candidates, best_candidates, next_beams
+from weft.decode.strategies.beam import Beam
+from weft.decode.strategies.beams import Beams, Candidates, next_beams
 from weft.decode.strategies.strategy import Batch
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
@@ -26,35 +24,39 @@ class DiverseBeam(Beam):
 
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch)
-        self.best = None  # what is taken may bring any token up
+        self.kept = min(self.kept + self.rows - self.width, batch.runner.vocabulary_size)  # so many may be brought down
+        self.best = None if self.best is None else self.kept
 
     @staticmethod
     def accepts(options: GenerationOptions) -> bool:
         return options.beam_groups > 1
 
     def choose(self, step: int, scores: np.ndarray | Best) -> Candidates:
-        assert isinstance(scores, np.ndarray)
-        log_probs = self.batch.chain.log_probs(scores, self.standing(), self.batch.banned(step))
-        self.note(log_probs)
-        by_group = log_probs.reshape(-1, self.groups, self.width, log_probs.shape[1])
-        taken = np.zeros((len(by_group), log_probs.shape[1]), np.float32)
+        if not isinstance(scores, Best):
+            scores = self.batch.best(scores, self.standing(), self.kept)
+        self.note(scores)
+        tokens, log_probs = (part.reshape(-1, self.groups, self.width, part.shape[1])
+                             for part in (scores.tokens, scores.log_probs))
+        taken = np.empty((len(tokens), 0), np.int64)
         found = []
         for group in range(self.groups):
             beams, live = self.beams.lists(slice(group, None, self.groups)), self.live[group :: self.groups]
-            candidates = self._penalised(beams, by_group[:, group], taken)
+            candidates = self._penalised(beams, tokens[:, group], log_probs[:, group], taken)
             found.append(candidates)
             chosen, _ = next_beams(beams, candidates, self.reasons(candidates, beams, live) != "")
-            row, beam = np.nonzero(np.isfinite(chosen.scores))
-            np.add.at(taken, (row, chosen.tokens[row, beam, -1]), np.float32(self.options.diversity))
+            taken = np.concatenate((taken, np.where(np.isfinite(chosen.scores), chosen.tokens[:, :, -1], -1)), 1)
         return Candidates(*(np.stack([getattr(one, part) for one in found], 1).reshape(-1, self.candidates)
                             for part in ("scores", "parents", "tokens", "log_probs")))
 
-    def _penalised(self, beams: Beams, log_probs: np.ndarray, taken: np.ndarray) -> Candidates:
-        """The best candidates of one group by log_probs [Q, W, V] less taken [Q, V]."""
-        best = best_of((log_probs - taken[:, None]).reshape(-1, log_probs.shape[2]), self.kept)
-        candidates = best_candidates(beams, best, self.candidates)
-        row = np.arange(len(log_probs))[:, None]
-        return replace(candidates, log_probs=log_probs[row, candidates.parents, candidates.tokens])
+    def _penalised(self, beams: Beams, tokens: np.ndarray, log_probs: np.ndarray, taken: np.ndarray) -> Candidates:
+        """The best candidates of one group, of its likeliest tokens and their log_probs [Q, W, K], where each time that another
+        group has taken one, [Q, any], costs."""
+        times = (tokens[..., None] == taken[:, None, None]).sum(axis=3).astype(np.float32)
+        scores = beams.scores[:, :, None] + (log_probs - np.float32(self.options.diversity) * times)
+        parents = np.broadcast_to(np.arange(self.width)[:, None], tokens.shape)
+        scores, parents, tokens, log_probs = (part.reshape(len(taken), -1) for part in (scores, parents, tokens, log_probs))
+        best = np.lexsort((tokens, parents, -scores))[:, : self.candidates]
+        return Candidates(*(np.take_along_axis(part, best, 1) for part in (scores, parents, tokens, log_probs)))
 
 
 STRATEGY = DiverseBeam

@@ -22,7 +22,7 @@ class Greedy(SingleRow):
 
     def advance(self, step: int, scores: np.ndarray | Best) -> Outcome:
         if not isinstance(scores, Best):
-            scores = self.chain.best(scores, self.standing(), self.batch.banned(step), self.count)
+            scores = self.batch.best(scores, self.standing(), self.count)
         return self.take(scores.tokens[:, 0], scores.log_probs[:, 0], scores)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from weft.decode.ahead import Guess
-from weft.decode.best import best_of
+from weft.decode.best import best_of, listed
 from weft.decode.rows import Request
-from weft.decode.softmax import log_normaliser, log_softmax
+from weft.decode.softmax import Softmax, cumulative, log_softmax
 from weft.decode.strategies.single import SingleRow
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
+
+FEW = 32
+"""Where one token in this many is left, or fewer, the others are not looked at."""
 
 
 class Sampling(SingleRow):
@@ -29,16 +34,17 @@ class Sampling(SingleRow):
         assert isinstance(scores, np.ndarray)
         rows = self.standing()
         logits = self.chain.ruled(scores, rows, self.batch.banned(step))
+        softmax = Softmax.of(logits)
         self.refuse_dead(logits.max(axis=1))
         uniform = np.array([self._generators[request.index].random() for request in self.live])
         if self.batch.recorder is not None:
             self.batch.recorder.drew(uniform)
-        shaped, guess = self.chain.shaped(logits, rows), self.batch.ahead.proposal if self.batch.ahead else None
+        shaped = self.chain.shaped(logits, replace(rows, known=(logits, softmax)))
+        guess = self.batch.ahead.proposal if self.batch.ahead else None
         tokens = draw(shaped, uniform) if guess is None else keep_or_draw(shaped, uniform, guess)
-        total = log_normaliser(logits)
         found = best_of(logits, self.options.logprobs) if self.options.logprobs else None
-        told = None if found is None else Best(found.tokens, found.log_probs - total)
-        return self.take(tokens, logits[np.arange(len(tokens)), tokens] - total[:, 0], told)
+        told = None if found is None else Best(found.tokens, found.log_probs - softmax.log_sums)
+        return self.take(tokens, logits[np.arange(len(tokens)), tokens] - softmax.log_sums[:, 0], told)
 
 
 def random_stream(request: Request, *part: int) -> np.random.Generator:
@@ -55,10 +61,14 @@ def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
     The first id at which the cumulative probability, in id order, exceeds the number.
     """
-    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    cumulative = probabilities.cumsum(axis=1, dtype=np.float64)
-    threshold = uniform[:, None] * cumulative[:, -1:]
-    return (cumulative <= threshold).sum(axis=1).astype(np.int64)
+    possible, ids = logits > -np.inf, None
+    if np.count_nonzero(possible) * FEW < logits.size:
+        logits, ids = listed(logits, possible)
+    sums = cumulative(np.exp(logits - logits.max(axis=1, keepdims=True)))
+    total = sums[:, -1:]
+    thresholds = np.minimum((uniform[:, None] * total).astype(np.int64), total - 1)
+    places = (sums > thresholds).argmax(axis=1)
+    return places if ids is None else ids[np.arange(len(ids)), places]
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from weft.decode.ahead import Ahead
+from weft.decode.best import best_of
 from weft.decode.chain import Chain
 from weft.decode.recorder import Recorder
-from weft.decode.rows import Request
+from weft.decode.rows import Request, Rows
 from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import GenerationEvent, Reason
@@ -43,6 +44,13 @@ class Batch:
     def banned(self, step: int) -> Sequence[int]:
         """Ids that must not be chosen at this step (0 is the first): the options' own, and ends below the minimum length."""
         return (*self.options.banned, *sorted(self.ends)) if step < self.options.min_new_tokens else self.options.banned
+
+    def best(self, logits: np.ndarray, rows: Rows, count: int) -> Best:
+        """The likeliest tokens of each row by what hypotheses are scored by (semantics 2), of logits [R, V] without bans."""
+        banned = self.banned(rows.step)
+        if self.chain.raw:
+            return best_of(self.chain.log_probs(logits, rows, banned), count)
+        return self.runner.select(self.chain.ruled(logits, rows, banned), count)
 
     def reason(self, request: Request, tokens: Sequence[int]) -> Reason | None:
         """Why a request is over once it has generated `tokens`; None if it goes on."""

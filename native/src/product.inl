@@ -1,0 +1,259 @@
+// Products of activations with a packed matrix. A panel holds kPanel outputs; within it, groups of kGroup inputs of all its
+// outputs stand together, so that a vector load brings W outputs and a broadcast brings their common inputs. Each output sums
+// over the inputs in their order, whatever the number of rows.
+
+constexpr int kVectors = kPanel / W; // of a panel
+
+// ---------------------------------------------------------------- what a precision adds up
+
+struct Float32 {
+  static constexpr int kGroup = 1;
+  using Sum = F32;
+  using Weight = float;
+  using Input = float;
+  static Sum add(Sum sum, const Weight* w, const Input* x) { return fma(splat(*x), load(w), sum); }
+  static F32 value(Sum sum, const Matrix&, int, float) { return sum; }
+  static Weight store(float w, float) { return w; }
+  static float wide(Weight w) { return w; }
+};
+
+struct Bfloat16 {
+  using Weight = std::uint16_t;
+  static constexpr int kGroup = 2;
+  using Sum = F32;
+#if defined(__AVX512BF16__)
+  using Input = std::uint16_t;
+  static Sum add(Sum sum, const Weight* w, const Input* x) {
+    std::int32_t pair;
+    std::memcpy(&pair, x, 4);
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(w), (__m512bh)_mm512_set1_epi32(pair));
+  }
+#else
+  using Input = float;
+  static Sum add(Sum sum, const Weight* w, const Input* x) {
+    I32 pairs;
+    std::memcpy(&pairs, w, sizeof pairs);
+    sum = fma(splat(x[0]), from_bits(pairs << 16), sum);
+    return fma(splat(x[1]), from_bits(pairs & static_cast<int>(0xffff0000)), sum);
+  }
+#endif
+  static F32 value(Sum sum, const Matrix&, int, float) { return sum; }
+  static Weight store(float w, float) { return upper_half(to_bfloat16(w)); }
+  static float wide(Weight w) {
+    const std::uint32_t u = static_cast<std::uint32_t>(w) << 16;
+    float x;
+    std::memcpy(&x, &u, 4);
+    return x;
+  }
+};
+
+struct Int8 {
+  using Sum = I32;
+  using Weight = std::int8_t;
+#if defined(__AVX512VNNI__)
+  static constexpr int kGroup = 4;
+  using Input = std::uint8_t; // 128 is zero
+  static constexpr int kZero = 128;
+  static Sum add(Sum sum, const Weight* w, const Input* x) {
+    std::int32_t four;
+    std::memcpy(&four, x, 4);
+    return (I32)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(four), _mm512_loadu_si512(w));
+  }
+#else
+  static constexpr int kGroup = 2;
+  using Input = std::int16_t;
+  static constexpr int kZero = 0;
+#if defined(__AVX2__)
+  static Sum add(Sum sum, const Weight* w, const Input* x) {
+    std::int32_t pair;
+    std::memcpy(&pair, x, 4);
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)w));
+    return (I32)_mm256_add_epi32((__m256i)sum, _mm256_madd_epi16(wide, _mm256_set1_epi32(pair)));
+  }
+#else
+  static Sum add(Sum sum, const Weight* w, const Input* x) {
+    for (int i = 0; i < W; i++) sum[i] += x[0] * w[2 * i] + x[1] * w[2 * i + 1];
+    return sum;
+  }
+#endif
+#endif
+  static F32 value(Sum sum, const Matrix& matrix, int n, float scale) {
+    I32 offsets;
+    std::memcpy(&offsets, matrix.offsets + n, sizeof offsets);
+    return __builtin_convertvector(sum - offsets, F32) * (load(matrix.scales + n) * scale);
+  }
+  static Weight store(float w, float inverse) { return static_cast<Weight>(std::lrintf(w * inverse)); }
+  static float wide(Weight w) { return w; }
+};
+
+// Calls f(T{}) for the precision's T.
+template <class F> inline auto with_precision(Precision precision, F f) {
+  switch (precision) {
+  case Precision::bfloat16: return f(Bfloat16{});
+  case Precision::int8: return f(Int8{});
+  default: return f(Float32{});
+  }
+}
+
+template <class T> constexpr int grouped(int inputs) { return padded(inputs, T::kGroup); }
+
+// ---------------------------------------------------------------- the product itself
+
+// M rows from `row` times P panels from `panel`.
+template <class T, Activation A, int M, int P> inline void tile(const Product& p, int row, int panel) {
+  typename T::Sum sums[M][P * kVectors] = {};
+  const int groups = grouped<T>(p.matrix->inputs) / T::kGroup;
+  const typename T::Weight* weights[P];
+  const typename T::Input* inputs[M];
+  for (int i = 0; i < P; i++)
+    weights[i] = reinterpret_cast<const typename T::Weight*>(p.matrix->panels + (panel + i) * p.matrix->panel_bytes);
+  for (int m = 0; m < M; m++)
+    inputs[m] = reinterpret_cast<const typename T::Input*>(p.operand + (row + m) * p.operand_stride);
+  for (int k = 0; k < groups; k++)
+    for (int i = 0; i < P; i++)
+      for (int m = 0; m < M; m++)
+        for (int v = 0; v < kVectors; v++)
+          sums[m][i * kVectors + v] = T::add(sums[m][i * kVectors + v],
+                                             weights[i] + (static_cast<std::ptrdiff_t>(k) * kPanel + v * W) * T::kGroup,
+                                             inputs[m] + static_cast<std::ptrdiff_t>(k) * T::kGroup);
+  for (int m = 0; m < M; m++) {
+    const float scale = p.operand_scales ? p.operand_scales[row + m] : 1.0f;
+    for (int v = 0; v < P * kVectors; v++) {
+      const int n = panel * kPanel + v * W;
+      F32 value = T::value(sums[m][v], *p.matrix, n, scale);
+      if (p.matrix->bias) value += load(p.matrix->bias + n);
+      value = activated<A>(value);
+      const std::ptrdiff_t place = (row + m) * p.stride + n - p.column;
+      if (p.residual) value += load(p.residual + place);
+      store(p.out + place, value);
+    }
+  }
+}
+
+template <class T, Activation A> void panels(const Product& p, int first, int last) {
+  if (p.rows == 1) { // one row alone leaves too few sums to add to while others wait
+    int panel = first;
+    for (; panel + 2 <= last; panel += 2) tile<T, A, 1, 2>(p, 0, panel);
+    if (panel < last) tile<T, A, 1, 1>(p, 0, panel);
+    return;
+  }
+  for (int panel = first; panel < last; panel++) {
+    int row = 0;
+    for (; row + 6 <= p.rows; row += 6) tile<T, A, 6, 1>(p, row, panel);
+    switch (p.rows - row) {
+    case 1: tile<T, A, 1, 1>(p, row, panel); break;
+    case 2: tile<T, A, 2, 1>(p, row, panel); break;
+    case 3: tile<T, A, 3, 1>(p, row, panel); break;
+    case 4: tile<T, A, 4, 1>(p, row, panel); break;
+    case 5: tile<T, A, 5, 1>(p, row, panel); break;
+    }
+  }
+}
+
+void product(const Product& p, int first, int last) {
+  with_precision(p.matrix->precision, [&](auto t) {
+    with_activation(p.activation, [&](auto a) { panels<decltype(t), a>(p, first, last); });
+  });
+}
+
+// ---------------------------------------------------------------- packing
+
+std::size_t panel_bytes(Precision precision, int inputs) {
+  return with_precision(precision, [&](auto t) {
+    using T = decltype(t);
+    return sizeof(typename T::Weight) * kPanel * grouped<T>(inputs);
+  });
+}
+
+std::size_t operand_bytes(Precision precision, int inputs) {
+  return with_precision(precision, [&](auto t) {
+    using T = decltype(t);
+    return static_cast<std::size_t>(padded(sizeof(typename T::Input) * grouped<T>(inputs), 64));
+  });
+}
+
+float largest(const float* x, int n) {
+  F32 tops{};
+  float rest = 0;
+  over(n, [&](int i) { tops = max(tops, magnitude(load(x + i))); }, [&](int i) { rest = std::max(rest, std::fabs(x[i])); });
+  return std::max(highest(tops), rest);
+}
+
+void pack(Precision precision, const float* rows, int count, int inputs, std::byte* panel, float* scales,
+          std::int32_t* offsets) {
+  with_precision(precision, [&](auto t) {
+    using T = decltype(t);
+    auto* out = reinterpret_cast<typename T::Weight*>(panel);
+    std::fill(out, out + static_cast<std::size_t>(kPanel) * grouped<T>(inputs), typename T::Weight{});
+    for (int n = 0; n < kPanel; n++) {
+      const float* row = rows + static_cast<std::ptrdiff_t>(n) * inputs;
+      const float top = n < count ? largest(row, inputs) : 0.0f;
+      const float inverse = top > 0 ? 127.0f / top : 0.0f;
+      std::int32_t sums = 0;
+      for (int k = 0; n < count && k < inputs; k++) {
+        const auto w = T::store(row[k], inverse);
+        out[(static_cast<std::ptrdiff_t>(k / T::kGroup) * kPanel + n) * T::kGroup + k % T::kGroup] = w;
+        if constexpr (std::is_same_v<T, Int8>) sums += w;
+      }
+      if constexpr (std::is_same_v<T, Int8>) {
+        scales[n] = top / 127.0f;
+        offsets[n] = T::kZero * sums;
+      }
+    }
+  });
+}
+
+void unpack(const Matrix& matrix, int row, float scale, float* out) {
+  with_precision(matrix.precision, [&](auto t) {
+    using T = decltype(t);
+    const auto* panel = reinterpret_cast<const typename T::Weight*>(matrix.panels + row / kPanel * matrix.panel_bytes);
+    if (matrix.precision == Precision::int8) scale *= matrix.scales[row];
+    for (int k = 0; k < matrix.inputs; k++)
+      out[k] = scale * T::wide(panel[(static_cast<std::ptrdiff_t>(k / T::kGroup) * kPanel + row % kPanel) * T::kGroup +
+                                     k % T::kGroup]);
+  });
+}
+
+// ---------------------------------------------------------------- operands
+
+void prepare_int8(const float* x, int n, Int8::Input* out, float* scale) {
+  const float top = largest(x, n);
+  const float inverse = top > 0 && std::isfinite(top) ? 127.0f / top : 0.0f;
+  *scale = top / 127.0f;
+  const F32 shift = splat(12582912.0f);
+  const auto put = [&](int i, float value) { out[i] = static_cast<Int8::Input>(std::lrintf(value * inverse) + Int8::kZero); };
+  over(
+      n,
+      [&](int i) {
+        const I32 whole = bits(fma(load(x + i), splat(inverse), shift)) - 0x4b400000 + Int8::kZero;
+        using Narrow = Int8::Input __attribute__((vector_size(W * sizeof(Int8::Input))));
+        const Narrow narrow = __builtin_convertvector(whole, Narrow);
+        std::memcpy(out + i, &narrow, sizeof narrow);
+      },
+      [&](int i) { put(i, x[i]); });
+  std::fill(out + n, out + grouped<Int8>(n), static_cast<Int8::Input>(Int8::kZero));
+}
+
+void prepare(Precision precision, const float* x, int inputs, std::byte* operand, float* scale) {
+  if (precision == Precision::int8) {
+    prepare_int8(x, inputs, reinterpret_cast<Int8::Input*>(operand), scale);
+    return;
+  }
+#if defined(__AVX512BF16__)
+  if (precision == Precision::bfloat16) {
+    auto* out = reinterpret_cast<std::uint16_t*>(operand);
+    over(
+        inputs,
+        [&](int i) {
+          const __m256bh narrow = _mm512_cvtneps_pbh(load(x + i));
+          std::memcpy(out + i, &narrow, sizeof narrow);
+        },
+        [&](int i) { out[i] = upper_half(to_bfloat16(x[i])); });
+    std::fill(out + inputs, out + grouped<Bfloat16>(inputs), std::uint16_t{});
+    return;
+  }
+#endif
+  auto* out = reinterpret_cast<float*>(operand);
+  std::copy(x, x + inputs, out);
+  std::fill(out + inputs, out + (precision == Precision::bfloat16 ? grouped<Bfloat16>(inputs) : inputs), 0.0f);
+}

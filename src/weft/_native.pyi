@@ -1,0 +1,70 @@
+"""The engine, built from native/. It knows operations, not models: weft.backends.native speaks to it, nobody else.
+
+Arrays are NumPy's and C-contiguous. What comes in is checked: ValueError or IndexError for what does not fit.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int32]
+"""[count]"""
+Floats = npt.NDArray[np.float32]
+Line = tuple[str, Sequence[str], Sequence[str], Sequence[str], Mapping[str, int | float | str]]
+"""Operation, buffers, weights, their biases, settings."""
+
+def load(programs: Sequence[tuple[str, Sequence[Line]]], weights: Mapping[str, tuple[str, np.ndarray]], precision: str,
+         threads: int) -> Model:
+    """weights: name -> (F32, F16 or BF16; the array, of uint16 for narrow ones). They are copied into packed panels."""
+
+class Model:
+    """Packed weights and programs; any number of sessions, of which one computes at a time."""
+
+    @property
+    def isa(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def bytes(self) -> int:
+        """Of packed matrices."""
+    def describe(self) -> list[tuple[str, str]]:
+        """(program, operation) in order."""
+
+class Memory:
+    """What a decoder needs of the texts that an encoder read."""
+
+    def __len__(self) -> int: ...
+
+class Session:
+    """A batch of texts that is being read or written."""
+
+    def __init__(self, model: Model, /) -> None: ...
+    def encode(self, ids: Ids, counts: Ids, types: Ids, wanted: Sequence[str]) -> None:
+        """Texts of `counts` tokens each, next to each other. types: empty, or one a token. wanted: names to be seen."""
+    def remember(self) -> Memory: ...
+    def start(self, sources: int, memory: Memory | None) -> None: ...
+    def join(self, sources: int, memory: Memory | None) -> None:
+        """More rows beside those that there are."""
+    def choose(self, tokens: Ids) -> None:
+        """Keep these of the hidden states, rising."""
+    def spread(self, copies: int) -> None: ...
+    def feed(self, ids: Ids, counts: Ids, whole: bool, wanted: Sequence[str]) -> None:
+        """The next `counts` tokens of each row. whole: read as one text, not as if they came one by one."""
+    def gather(self, rows: Ids) -> None: ...
+    def drop(self, count: int) -> None:
+        """Forget the last tokens of every row."""
+    def hidden(self) -> Floats:
+        """[tokens, D] of what was read last."""
+    def put(self, rows: Floats) -> None:
+        """[rows, D] in place of what was read, for the head."""
+    def logits(self) -> Floats:
+        """[rows, outputs]."""
+    def best(self, k: int, banned: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The k likeliest of each row: ids and log-probabilities [rows, k]. banned: ids for all rows, or a list a row."""
+    def select(self, logits: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
+        """As `best`, of given logits [rows, columns]."""
+    def slots(self) -> list[list[int]]:
+        """Of each row, the slots of its cache that it sees, by position."""
+    def seen(self) -> dict[str, Floats]:
+        """What was wanted, flat."""

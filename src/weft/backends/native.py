@@ -1,0 +1,310 @@
+"""The native Runner: the verbs of decoding over weft._native, without PyTorch. For Transformers of any family.
+
+Texts stand next to each other without padding, and a row's result depends on its own text only, bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from weft.backends.histories import histories
+from weft.backends.lowering import lower
+from weft.bundle import Bundle
+from weft.errors import UsageError
+from weft.spec import config as c
+from weft.spec.runner import Best
+from weft.spec.trace import Trace
+from weft.tensors import Stored
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+_NONE = np.empty(0, np.int32)
+
+
+def is_available() -> bool:
+    """Whether this installation has the engine."""
+    try:
+        import weft._native  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def open_runner(bundle: Bundle, precision: str, threads: int | None = None) -> NativeRunner:
+    """Raises UsageError for a precision or a part of the model that the engine does not know."""
+    return build_runner(bundle.config, bundle.tensors(), precision, threads)
+
+
+def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int | None = None
+                 ) -> NativeRunner:
+    """A runner of every stored parameter of `config`. threads: by default as many as cores that this process may use."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} is none of the native engine's; use {', '.join(PRECISIONS)}")
+    from weft import _native
+
+    relative = {name: stored.wide() for name, stored in tensors.items() if name.endswith("relative_bias.weight")}
+    lowered = lower(config, relative)
+    weights: dict[str, tuple[str, Any]] = {
+        name: (stored.kind, stored.bits if stored.kind == "F32" else stored.bits.view(np.uint16))
+        for name, stored in tensors.items() if name not in relative}
+    weights |= {name: ("F32", array) for name, array in lowered.constants.items()}
+    model = _native.load(list(lowered.programs.items()), weights, precision, threads or len(os.sched_getaffinity(0)))
+    return NativeRunner(config, model, list(lowered.names()))
+
+
+class NativeRunner:
+    """Runs `model` (weft._native.Model) for weft.decode. One batch at a time."""
+
+    def __init__(self, config: c.ModelConfig, model: Any, points: Sequence[str]) -> None:
+        """points: what a trace may ask for."""
+        from weft import _native
+
+        self.config, self.model, self.points = config, model, points
+        self.eos, self.start_token = config.special.eos, config.special.start
+        self.vocabulary_size, self.max_target = config.vocabulary, config.window.target
+        self._session, self._histories = _native.Session(model), histories(config.decoder)
+        self._watched = ""
+        """Name of the attention that `attention` tells of; none if nobody asks."""
+        self._lengths: list[int] = []
+        """Of the sources."""
+        self._prompts: list[int] = []
+        """Tokens that `start` read of each source."""
+        self._sources = np.empty(0, np.int64)
+        """The source of each row."""
+        self._seen = self._prompt_hidden = np.empty((0, 0, 0), np.float32)
+
+    def __copy__(self) -> NativeRunner:
+        """With a session of its own over the same weights."""
+        return NativeRunner(self.config, self.model, self.points)
+
+    # ------------------------------------------------------------ the four verbs
+
+    def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Any:
+        lengths = [len(row) for row in source]
+        self._session.encode(_flat(source), np.array(lengths, np.int32), _NONE, self._wanted(trace))
+        self._tell_texts(trace, lengths)
+        return self._session.remember(), lengths
+
+    def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
+              watch: bool = False) -> None:
+        self._watched = ""
+        sources, self._lengths = (None, []) if memory is None else memory
+        self._prompts = [len(row) for row in prefix or [()] * len(self._lengths)]
+        if watch:
+            self._watched = self._last_attention()
+        self._session.start(len(self._prompts), sources)
+        self._read(prefix, trace)
+        if copies > 1:
+            self._session.spread(copies)
+        if self._histories is not None:
+            self._histories.start(prefix or [()] * len(self._prompts), copies)
+        self._sources = np.arange(len(self._prompts)).repeat(copies)
+
+    def _read(self, prefix: Sequence[Sequence[int]] | None, trace: Trace | None) -> None:
+        """The prompts, each once, whatever the rows of its source."""
+        self._prompt_hidden = np.zeros((len(self._prompts), max(self._prompts, default=0), self.config.width), np.float32)
+        if prefix is None or not any(self._prompts):
+            return
+        self._session.feed(_flat(prefix), np.array(self._prompts, np.int32), True, self._wanted(trace))
+        for row, states in zip(self._prompt_hidden, _split(self._session.hidden(), self._prompts), strict=True):
+            row[len(row) - len(states) :] = states
+        self._tell_texts(trace, self._prompts, left=True)
+
+    def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
+             ) -> np.ndarray | Best:
+        self._feed(np.ascontiguousarray(tokens, np.int32).reshape(len(tokens), -1), trace)
+        if best is None or trace is not None:
+            logits = self._session.logits()
+            if trace is not None:
+                trace.add("logits", logits[:, None])
+            if best is None:
+                return logits
+        return Best(*self._session.best(best, [list(banned)]))
+
+    def _feed(self, ids: np.ndarray, trace: Trace | None) -> None:
+        """T tokens of each row, [rows, T]."""
+        wanted = self._wanted(trace) + ([self._watched] if self._watched else [])
+        if self._histories is not None:
+            steps = []
+            for column in ids.T:
+                places = self._histories.feed(self._session, column, wanted)
+                steps.append(self._session.hidden())
+            if len(steps) > 1:
+                self._session.put(np.stack(steps, 1).reshape(ids.size, -1))
+        else:
+            self._session.feed(ids.reshape(-1), np.full(len(ids), ids.shape[1], np.int32), False, wanted)
+            places = np.arange(ids.size)
+        if wanted:
+            self._tell_step(trace, places)
+
+    def gather(self, rows: np.ndarray) -> None:
+        self._session.gather(np.ascontiguousarray(rows, np.int32))
+        if self._histories is not None:
+            self._histories.gather(rows)
+        self._sources = self._sources[rows]
+
+    # ------------------------------------------------------------ for some ways of decoding
+
+    def select(self, logits: np.ndarray, best: int) -> Best:
+        return Best(*self._session.select(np.ascontiguousarray(logits, np.float32), best))
+
+    def drop(self, count: int) -> None:
+        self._session.drop(count)
+        if self._histories is not None:
+            self._histories.drop(count)
+
+    def hidden(self, prompt: bool = False) -> np.ndarray:
+        return self._prompt_hidden if prompt else self._session.hidden()
+
+    def attention(self) -> np.ndarray:
+        assert self._watched, "start was not told to watch"
+        return self._seen.mean(1)
+
+    def _last_attention(self) -> str:
+        if not self._lengths:
+            raise UsageError("this model's decoder has no attention to a source, which a coverage penalty goes by; leave out "
+                             "coverage_penalty")
+        assert self.config.decoder is not None
+        return f"decoder.blocks.{self.config.decoder.layers - 1}.cross_attention.weights"
+
+    # ------------------------------------------------------------ whole texts
+
+    def logits(self, source: Sequence[Sequence[int]] | None, target: Sequence[Sequence[int]],
+               trace: Trace | None = None) -> np.ndarray:
+        """Teacher-forced logits, float32 [B, T, V]; target rows start with the start token."""
+        self._read_targets(None if source is None else self.encode(source, trace), target, trace)
+        return _padded(_split(self._session.logits(), [len(row) for row in target]))
+
+    def _read_targets(self, memory: Any, target: Sequence[Sequence[int]], trace: Trace | None) -> None:
+        lengths = [len(row) for row in target]
+        sources, self._lengths = (None, []) if memory is None else memory
+        self._session.start(len(target), sources)
+        self._session.feed(_flat(target), np.array(lengths, np.int32), True, self._wanted(trace))
+        self._tell_texts(trace, lengths)
+
+    def score(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None,
+              trace: Trace | None = None) -> np.ndarray:
+        """What the head says of whole texts, float32: [B, S, V] (language model), [B, S, labels] (tags), [B, labels]
+        (classes) or [B, D] (embedding). types: kinds of segment (encoder-only)."""
+        found = self._scores(rows, types, trace)
+        return _padded(found) if found and found[0].ndim == 2 else np.stack(found)
+
+    def score_all(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
+        """`score` of any number of texts, each by itself: about `most` positions at a time."""
+        found: list[np.ndarray] = []
+        while len(found) < len(rows):
+            found += self._scores(_first(rows[len(found) :], most))
+        return found
+
+    def log_probs(self, rows: Sequence[Sequence[int]], most: int = 2048) -> list[np.ndarray]:
+        """Decoder-only: float32 log p of every token of each row but its first, given those before it."""
+        found: list[np.ndarray] = []
+        while len(found) < len(rows):
+            chosen = _first(rows[len(found) :], most)
+            self._read_targets(None, [row[:-1] for row in chosen], None)
+            for row, logits in zip(chosen, _split(self._session.logits(), [len(row) - 1 for row in chosen]), strict=True):
+                top = logits.max(1, keepdims=True)
+                normaliser = top[:, 0] + np.log(np.exp(logits - top).sum(1))
+                found.append(logits[np.arange(len(logits)), np.array(row[1:], np.int64)] - normaliser)
+        return found
+
+    def _scores(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None,
+                trace: Trace | None = None) -> list[np.ndarray]:
+        head, lengths = self.config.head, [len(row) for row in rows]
+        if self.config.kind == "encoder-only":
+            kinds = _NONE if types is None else _flat(types)
+            self._session.encode(_flat(rows), np.array(lengths, np.int32), kinds, self._wanted(trace))
+            self._tell_texts(trace, lengths)
+        elif self.config.kind == "encoder-decoder":
+            self._read_targets(self.encode(rows, trace), [[self.start_token, *row[:-1]] for row in rows], trace)
+        else:
+            self._read_targets(None, rows, trace)
+        if isinstance(head, c.LanguageModelHead | c.TagHead):
+            return _split(self._session.logits(), lengths)
+        pooled = np.stack([_pool(states, head.pooling) for states in _split(self._session.hidden(), lengths)])
+        if isinstance(head, c.ClassificationHead):
+            self._session.put(pooled)
+            return list(self._session.logits())
+        length = np.linalg.norm(pooled, axis=1, keepdims=True).clip(min=1e-12) if head.normalise else 1.0
+        return list((pooled / length).astype(np.float32))
+
+    # ------------------------------------------------------------ inspection
+
+    def _wanted(self, trace: Trace | None) -> list[str]:
+        return [] if trace is None else [name for name in self.points if trace.wants(name)]
+
+    def _tell_texts(self, trace: Trace | None, lengths: Sequence[int], left: bool = False) -> None:
+        """Whole texts to [B, ...], padded on the right or the left."""
+        if trace is None:
+            return
+        longest = max(lengths, default=0)
+        for name, flat in self._session.seen().items():
+            if not name.endswith("weights"):
+                trace.add(name, _padded(_split(flat.reshape(sum(lengths), -1), lengths), left, longest))
+                continue
+            keys = self._lengths if "cross" in name else lengths
+            maps = _split(self._by_slot(name, flat, sum(lengths)), lengths)
+            shown = np.zeros((len(lengths), maps[0].shape[1], longest, max(keys)), np.float32)
+            for row, weights, length, own in zip(shown, maps, lengths, keys, strict=True):
+                first, start = (longest - length, longest - own) if left else (0, 0)
+                row[:, first : first + length, start : start + own] = weights[:, :, :own].swapaxes(0, 1)
+            trace.add(name, shown)
+
+    def _tell_step(self, trace: Trace | None, places: np.ndarray) -> None:
+        """A step of decoding: T = 1, self-attention over each row's own history, prompts padded on the left.
+
+        places: [rows], of the rows' tokens among what was read.
+        """
+        longest, tokens = max(self._prompts, default=0), int(places[-1]) + 1
+        for name, flat in self._session.seen().items():
+            if not name.endswith("weights"):
+                shown = flat.reshape(tokens, 1, -1)[places]
+            elif "cross" in name:
+                shown = self._by_slot(name, flat, tokens)[places][:, :, None, : max(self._lengths)]
+            else:
+                by_slot, slots = self._by_slot(name, flat, tokens)[places], self._session.slots()
+                padding = [longest - self._prompts[source] for source in self._sources]
+                shown = np.zeros((len(slots), by_slot.shape[1], 1, len(slots[0]) + padding[0]), np.float32)
+                for row, weights, own, blank in zip(shown, by_slot, slots, padding, strict=True):
+                    row[:, 0, blank:] = weights[:, own]
+            if name == self._watched:
+                self._seen = shown[:, :, 0]
+            if trace is not None:
+                trace.add(name, shown)
+
+    def _by_slot(self, name: str, flat: np.ndarray, tokens: int) -> np.ndarray:
+        stack = self.config.encoder if name.startswith("encoder") else self.config.decoder
+        assert isinstance(stack, c.TransformerStack)
+        return flat.reshape(tokens, stack.attention.heads, -1)
+
+
+def _flat(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    return np.fromiter((token for row in rows for token in row), np.int32)
+
+
+def _split(array: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
+    """Rows of texts that stand next to each other -> those of each text."""
+    return np.split(array, np.cumsum(lengths)[:-1])
+
+
+def _padded(texts: Sequence[np.ndarray], left: bool = False, longest: int | None = None) -> np.ndarray:
+    """[B, longest, D] of texts [T, D]."""
+    longest = max(map(len, texts)) if longest is None else longest
+    found = np.zeros((len(texts), longest, texts[0].shape[-1]), np.float32)
+    for row, text in zip(found, texts, strict=True):
+        row[longest - len(text) if left else 0 :][: len(text)] = text
+    return found
+
+
+def _first(rows: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
+    """As many of the first texts as have `most` positions together, but one at least."""
+    total = np.cumsum([len(row) for row in rows])
+    return rows[: max(1, int(np.searchsorted(total, most, "right")))]
+
+
+def _pool(states: np.ndarray, pooling: str) -> np.ndarray:
+    """[T, D] -> [D]."""
+    return states.mean(0) if pooling == "mean" else states[0 if pooling == "first" else -1]

@@ -90,7 +90,7 @@ def change_weight(chance: random.Random, weights: Weights) -> None:
         kind = chance.choice(sorted(KINDS))
         weights[name] = (kind, np.full(shape, 15_000, KINDS[kind]))
     elif what == 3:
-        weights[name] = (kind, array.T[::-1])
+        weights[name] = (kind, np.flip(array.T))
     elif what == 4:
         weights[name] = (kind, array.astype(chance.choice([np.float64, np.int8, np.int32, np.uint16, bool])))
     elif what == 5:  # at an address that its type would not have
@@ -99,10 +99,9 @@ def change_weight(chance: random.Random, weights: Weights) -> None:
         weights[name] = (kind, moved)
     else:
         spoiled = array.copy()
-        flat = spoiled.reshape(-1)
-        worst = [np.nan, np.inf, -np.inf, 3e38, 1e-45] if kind == "F32" else [0x7FC0, 0xFFFF, 0x7F80, 0xFF80, 1]
-        if flat.size:
-            flat[chance.randrange(flat.size) :: chance.choice([1, 7, 1000])] = chance.choice(worst)
+        worst = [np.nan, np.inf, -np.inf, 3e38, 1e-45] if array.dtype == np.float32 else [0x7FC0, 0xFFFF, 0x7F80, 0xFF80, 1]
+        if array.size and array.dtype in (np.float32, np.uint16):
+            spoiled.reshape(-1)[chance.randrange(array.size) :: chance.choice([1, 7, 1000])] = chance.choice(worst)
         weights[name] = (kind, spoiled)
 
 

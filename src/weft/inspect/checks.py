@@ -7,6 +7,7 @@ TOLERANCE, of the larger number where that is above 1, is none.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,6 +17,7 @@ import numpy as np
 from weft.decode import generate_batch
 from weft.decode.recorder import Recorder
 from weft.decode.strategies.beam import Beam
+from weft.decode.strategies.strategy import Batch
 from weft.errors import WeftError
 from weft.model import Model
 from weft.spec.config import LanguageModelHead
@@ -157,10 +159,18 @@ def caches(patient: Patient) -> Finding:
                     _beyond(gaps, "step"))
 
 
+class OneBeam(Beam):
+    """Done as soon as the beam has ended, which nobody can ask for with one beam alone."""
+
+    def __init__(self, batch: Batch) -> None:
+        options = copy.copy(batch.options)
+        object.__setattr__(options, "early_stopping", "first")
+        super().__init__(replace(batch, options=options))
+
+
 def one_beam(patient: Patient) -> Finding:
     """Beam search with one beam and greedy search."""
-    greedy = patient.decode(patient.options())
-    beam = patient.decode(patient.options(early_stopping="first"), strategy=Beam)
+    greedy, beam = patient.decode(patient.options()), patient.decode(patient.options(), strategy=OneBeam)
     gaps = [_gap(one[0], other[0]) for one, other in zip(greedy, beam, strict=True)]
     return _finding("one beam, greedy", max(gaps, key=_nan_first), f"{len(gaps)} inputs", _beyond(gaps))
 

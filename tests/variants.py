@@ -30,6 +30,10 @@ def turn(scaling: c.RotaryScaling, **changes: Any) -> c.ModelConfig:
     return change(DECODER, position=c.Rotary(scaling=scaling), **changes)
 
 
+def headed(head: c.Head) -> c.ModelConfig:
+    return replace(ENCODER, embedding=c.Embedding("none"), head=head)
+
+
 ENCODER_DECODERS: dict[str, c.ModelConfig] = {
     "paper": PAPER,
     "halves": change(position=c.Sinusoidal(layout="halves", base=100.0, dimension=8)),
@@ -102,15 +106,14 @@ ENCODERS: dict[str, c.ModelConfig] = {
     "encoder_only": ENCODER,
     "masked": replace(ENCODER, head=c.LanguageModelHead(True, transform=c.Transform("gelu_tanh", c.LayerNorm()))),
     "types": replace(ENCODER, embedding=c.Embedding("none", "none", size=10, types=3)),
-    "first": replace(ENCODER, embedding=c.Embedding("none"), head=c.ClassificationHead(
-        ("a", "b"), "first", transform=c.Transform("tanh", bias=False))),
-    "mean": replace(ENCODER, embedding=c.Embedding("none"), head=c.ClassificationHead(
-        ("a", "b", "c"), "mean", bias=False, multi_label=True, transform=c.Transform("relu"))),
-    "number": replace(ENCODER, embedding=c.Embedding("none"), head=c.ClassificationHead(("a",), "last", regression=True)),
-    "tags": replace(ENCODER, embedding=c.Embedding("none"), head=c.TagHead(("a", "b", "c"), transform=c.Transform("silu"))),
-    "vector": replace(ENCODER, embedding=c.Embedding("none"), head=c.EmbeddingHead("mean", normalise=True)),
-    "first_vector": replace(ENCODER, embedding=c.Embedding("none"), head=c.EmbeddingHead("first")),
-    "last_vector": replace(ENCODER, embedding=c.Embedding("none"), head=c.EmbeddingHead("last")),
+    "first": headed(c.ClassificationHead(("a", "b"), "first", transform=c.Transform("tanh", bias=False))),
+    "mean": headed(c.ClassificationHead(("a", "b", "c"), "mean", bias=False, multi_label=True,
+                                        transform=c.Transform("relu"))),
+    "number": headed(c.ClassificationHead(("a",), "last", regression=True)),
+    "tags": headed(c.TagHead(("a", "b", "c"), transform=c.Transform("silu"))),
+    "vector": headed(c.EmbeddingHead("mean", normalise=True)),
+    "first_vector": headed(c.EmbeddingHead("first")),
+    "last_vector": headed(c.EmbeddingHead("last")),
     "local_encoder": change(ENCODER, layers=3, position=c.Rotary(), pattern=("global", "local"), first_norm=False,
                             placement="pre", final_norm=True, local_position=c.Rotary(50.0),
                             attention=replace(ATTENTION, window=3)),
@@ -118,8 +121,8 @@ ENCODERS: dict[str, c.ModelConfig] = {
 }
 TRANSFORMERS = ENCODER_DECODERS | DECODERS | ENCODERS
 RECURRENT: dict[str, c.ModelConfig] = {
-    f"{bridge}_{cell}": rnn.config(VOCABULARY, 16, 12, layers=2, cell=cell, bridge=bridge, window=32,
-                                   bidirectional=cell == "gru")
+    f"{bridge}_{cell}": rnn.config(VOCABULARY, 16, 12, layers=2, cell=cell, bridge=bridge, bidirectional=cell == "gru",
+                                   window=32)
     for bridge in rnn.BRIDGES for cell in ("gru", "lstm")}
 
 

@@ -50,7 +50,7 @@ Tensor tensor_of(const std::string& name, const std::string& kind, const Any& ar
   if (!wide && kind != "F16" && kind != "BF16") throw std::invalid_argument("weight " + name + " is of kind " + kind);
   const auto wanted = wide ? nb::dtype<float>() : nb::dtype<std::uint16_t>();
   if (array.dtype() != wanted) throw std::invalid_argument("weight " + name + " has an array of another type than " + kind);
-  Tensor tensor{kind, {}, array.data()};
+  Tensor tensor{kind, {}, static_cast<const std::byte*>(array.data())};
   for (std::size_t i = 0; i < array.ndim(); i++) tensor.shape.push_back(static_cast<std::int64_t>(array.shape(i)));
   tensor.size();
   return tensor;

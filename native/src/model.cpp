@@ -40,17 +40,17 @@ std::int64_t Tensor::size() const {
 
 void Tensor::read(std::int64_t first, std::int64_t count, float* out) const {
   if (kind == "F32") {
-    std::memcpy(out, static_cast<const float*>(data) + first, count * sizeof(float));
+    std::memcpy(out, data + first * 4, count * sizeof(float));
     return;
   }
-  const auto* bits = static_cast<const std::uint16_t*>(data) + first;
-  if (kind == "BF16")
-    for (std::int64_t i = 0; i < count; i++) {
-      const std::uint32_t u = static_cast<std::uint32_t>(bits[i]) << 16;
-      std::memcpy(out + i, &u, 4);
-    }
-  else
-    for (std::int64_t i = 0; i < count; i++) out[i] = from_half(bits[i]);
+  const bool brain = kind == "BF16";
+  for (std::int64_t i = 0; i < count; i++) { // a file may put its numbers at any address
+    std::uint16_t bits;
+    std::memcpy(&bits, data + (first + i) * 2, sizeof bits);
+    const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
+    if (brain) std::memcpy(out + i, &wide, sizeof wide);
+    else out[i] = from_half(bits);
+  }
 }
 
 Model::Model(const std::vector<std::pair<std::string, std::vector<Line>>>& programs, const std::map<std::string, Tensor>& weights,

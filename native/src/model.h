@@ -21,7 +21,7 @@ namespace weft {
 struct Tensor {
   std::string kind;
   std::vector<std::int64_t> shape;
-  const void* data = nullptr;
+  const std::byte* data = nullptr;
 
   std::int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
   std::int64_t columns() const { return shape.size() < 2 ? 1 : shape[1]; }

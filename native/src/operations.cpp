@@ -128,6 +128,8 @@ std::unique_ptr<Operation> add_rows(Model& model, const Line& line, Settings& se
   op->table = model.dense(line.weights[0], -1);
   op->rows = static_cast<int>(tensor.rows());
   op->offset = static_cast<int>(settings.integer("offset", 0, 1 << 20));
+  if (op->rows <= op->offset)
+    throw std::invalid_argument("a table of " + std::to_string(op->rows) + " rows, but an offset of " + std::to_string(op->offset));
   op->by_type = settings.integer("by_type", 0, 1);
   if (op->by_type && model.building() != "encoder") throw std::invalid_argument("only an encoder's tokens are of types");
   int& most = op->by_type ? model.reach().types : model.reach().positions;

@@ -90,6 +90,7 @@ WRONG: dict[str, tuple[str, str, Callable[[Line], Line | None], str]] = {
     "gap": ("decoder", "attend", told(layer=3), "layer 3 of a cache of 0"),
     "not remembered": ("memory", "remember", lambda line: None, "layer 1 of a cache of 0"),
     "bias": ("decoder", "attend", told(bias="relative"), "a bias needs a weight, and no bias none"),
+    "offset": ("encoder", "add_rows", told(offset=48), "a table of 48 rows, but an offset of 48"),
     "types": ("decoder", "add_rows", told(by_type=1), "only an encoder's tokens are of types"),
     "unused": ("decoder", "add_rows", lambda line: None, "no operation uses decoder.sinusoids"),
     "no hidden states": ("decoder", "embed", lambda line: None, "nothing has written buffer x"),

@@ -94,7 +94,10 @@ def findings(model: Model) -> Iterator[Finding]:
             yield check(patient)
         except WeftError as error:
             yield Finding(check.__name__.replace("_", " "), False, f"an error: {error}")
-    yield from others(patient)
+    try:
+        yield from others(patient)
+    except WeftError as error:
+        yield Finding("backends", False, f"an error: {error}")
 
 
 # ---------------------------------------------------------------- generating models

@@ -29,8 +29,8 @@ from weft.spec.parameters import parameters  # noqa: E402
 REFUSED = (ValueError, IndexError, TypeError, MemoryError, OverflowError)
 CONFIGS = list(TRANSFORMERS.values())
 WORDS = ["", "x", "none", "relu", "silu", "rms", "layer", "own", "cross", "encoder", "relative", "alibi", "alibi_rounded"]
-NUMBERS = [-1, 0, 1, 2, 3, 4, 7, 15, 16, 17, 48, 63, 64, 65, 1 << 12, 1 << 16, 1 << 20, (1 << 24) - 1, 1 << 30, 1 << 40, -(1 << 62),
-           0.0, -1.0, 0.5, 1e-30, 1e30, float("inf"), float("nan")]
+NUMBERS = [-1, 0, 1, 2, 3, 4, 7, 15, 16, 17, 48, 63, 64, 65, 1 << 12, 1 << 16, 1 << 20, (1 << 24) - 1, 1 << 30, 1 << 40,
+           -(1 << 62), 0.0, -1.0, 0.5, 1e-30, 1e30, float("inf"), float("nan")]
 IDS = [-(1 << 31), -1, 0, 1, 2, 5, 16, 39, 40, 41, 1 << 20, (1 << 31) - 1]
 KINDS = {"F32": np.float32, "F16": np.uint16, "BF16": np.uint16}
 
@@ -120,8 +120,8 @@ def texts(chance: random.Random, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 def call(chance: random.Random, session: Any, memories: list[Any]) -> Any:
     rows, names = chance.choice([1, 2, 3, 5, 9]), chance.choice([[], [], WATCHED])
-    what = chance.choice(["encode", "remember", "start", "start", "join", "spread", "feed", "feed", "feed", "feed", "gather", "drop",
-                          "hidden", "put", "logits", "best", "best", "select", "slots", "seen", "choose"])
+    what = chance.choice(["encode", "remember", "start", "start", "join", "spread", "feed", "feed", "feed", "feed", "gather",
+                          "drop", "hidden", "put", "logits", "best", "best", "select", "slots", "seen", "choose"])
     if what == "encode":
         tokens, counts = texts(chance, rows)
         session.encode(tokens, counts, ids(chance, chance.choice([0, 0, len(tokens), 1]), 3), names)
@@ -140,7 +140,8 @@ def call(chance: random.Random, session: Any, memories: list[Any]) -> Any:
     elif what == "drop":
         session.drop(chance.choice([0, 1, 1, 2, 17, -1, 1 << 30]))
     elif what == "put":
-        session.put(np.full((chance.randrange(5), chance.choice([16, 16, 16, 0, 1, 17])), chance.choice([0.5, np.nan, np.inf]), np.float32))
+        shape = chance.randrange(5), chance.choice([16, 16, 16, 0, 1, 17])
+        session.put(np.full(shape, chance.choice([0.5, np.nan, np.inf]), np.float32))
     elif what == "best":
         session.best(chance.choice([1, 2, 5, 40, 0, 41]), [[chance.choice(IDS[1:]) for _ in range(chance.randrange(3))]
                                                          for _ in range(chance.choice([0, 1, 1, rows]))])

@@ -100,6 +100,8 @@ def test_what_scores_of_given_outputs_cannot_tell(models: dict[str, weft.Model])
         models["bart"].score("w1", "w2", beams=4, beam_groups=2, diversity=0.5)
     with pytest.raises(UsageError, match=r"score the prompt itself instead: model.score\(prompt\)"):
         models["gpt2"].score("w1", " w2", prompt_logprobs=True)
+    assert models["bart"].score([], [], beams=2, coverage_penalty=1.0) == []
+    assert models["bart"].score([[5]], [[]], end=False, beams=2, coverage_penalty=1.0)[0].score == 0.0
     with pytest.raises(UsageError, match=r"coverage_penalty=1.0 goes by what a decoder attends to in a source"):
         models["gpt2"].score("w1", " w2", beams=2, coverage_penalty=1.0)
     diverse = models["bart"].speaking_through(models["bart"].runner, models["bart"].config.window)

@@ -16,7 +16,7 @@ from weft.bundle import Bundle, find_model, open_bundle
 from weft.decode import generate, generate_batch
 from weft.decode.defaults import beside_draft, override
 from weft.decode.guided import Guide, Vocabulary, guide, is_guided
-from weft.decode.inputs import Ids, Input, Place, check_seeds, input_of, inputs_of, one_or_several, places, rows_of
+from weft.decode.inputs import Ids, Input, Place, input_of, inputs_of, one_or_several, places, rows_of, seeds_of
 from weft.decode.mbr import most_alike
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
@@ -110,12 +110,12 @@ class Model:
     @property
     def backend(self) -> str:
         """What runs it: native or torch. Raises UsageError where nothing can."""
-        return backends.choose(self.config, **self.asked)[0]
+        return backends.choose(self.bundle, **self.asked)[0]
 
     @property
     def precision(self) -> str:
         """What it computes in: fp32, bf16 or int8."""
-        return backends.choose(self.config, **self.asked)[1]
+        return backends.choose(self.bundle, **self.asked)[1]
 
     # ------------------------------------------------------------ text in, text out
 
@@ -282,7 +282,7 @@ class Model:
         check_choice("too_long", too_long, get_args(TooLong))
         check_number("first", first, int, COUNT, 0)
         inputs = inputs_of(inputs)
-        seeds = None if seeds is None else check_seeds(seeds, len(inputs), options)
+        seeds = None if seeds is None else seeds_of(seeds, len(inputs), options)
         guessing = None if draft is None else self._draft_runner(draft)
         if self.config.encoder is None:
             return self._complete(inputs, truncate, first, seeds, chosen, guessing)
@@ -335,6 +335,7 @@ class Model:
                 event = replace(event, text="" if event.token in ends else shown.push(decoder.push(event.token)))
             if isinstance(event, FinishedEvent):
                 self._notice_cut(0, event.hypotheses, rules, prompt)
+                self._notice_fewer(0, event.hypotheses, options)
             if isinstance(event, FinishedEvent) and (rest := shown.push(decoder.flush()) + shown.flush()):
                 yield TokenEvent(event.request, -1, 0.0, rest)  # held back as half a character, or half a stop string
             yield event

@@ -26,7 +26,8 @@ def test_shipped_models_hold(weft, name: str) -> None:
     status, out, _ = weft("doctor", name)
     assert status == 0 and "FAILED" not in out and out.endswith("all hold\n")
     kind = {"fr-en": "alone and padded on the right", "shakespeare": "padded on either side", "sentiment": "8 texts alone"}
-    assert kind[name] in out and "largest difference" in out and "told    backends: torch fp32, torch bf16" in out
+    assert kind[name] in out and "largest difference" in out and "told    backends: native fp32, native int8" in out
+    assert "ok      backends: native fp32, torch fp32" in out
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bert"])
@@ -72,7 +73,7 @@ class Chance(TorchRunner):
     (Chance, "fr-en", {"one beam, greedy", "n-best", "seeds"}),
 ])
 def test_a_broken_runner_is_found(broken: type, name: str, expected: set[str]) -> None:
-    model = weft.load(name)
+    model = weft.load(name, backend="torch")
     model._runner = broken(model.runner.model)
     assert expected <= failed(model)
 

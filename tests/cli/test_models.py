@@ -66,15 +66,15 @@ def test_prompts_beyond_the_window(weft: Callable, models: dict[str, Path]) -> N
     prompt = " ".join(f"w{i % 40}" for i in range(38))
     status, out, err = weft("complete", "--model", models["complete"], "--max-new-tokens", 5, prompt)
     assert (status, out) == (2, "")
-    assert "prompt 1 has 38 tokens; with 5 new ones that is 3 more than the model's window of 40." in err
+    assert "prompt 1 has 38 tokens; with 5 new ones, the last of which is not read, that is 2 more than the model's" in err
     assert "--truncate left" in err
     five = ("complete", "--model", models["complete"], "--max-new-tokens", 5)
     status, streamed, err = weft(*five, "--truncate", "left", prompt)
-    assert status == 0 and err == "weft: note: prompt 1 has 38 tokens; the last 35 of them were read\n"
-    cut = " ".join(prompt.split()[3:])
+    assert status == 0 and err == "weft: note: prompt 1 has 38 tokens; the last 36 of them were read\n"
+    cut = " ".join(prompt.split()[2:])
     assert weft(*five, cut) == (0, streamed, "")
-    status, out, err = weft("complete", "--model", models["complete"], "--max-new-tokens", 40, "--truncate", "left", "w1")
-    assert status == 2 and "prompt 1 has 1 tokens; with 40 new ones that is 1 more than the model's window of 40" in err
+    status, out, err = weft("complete", "--model", models["complete"], "--max-new-tokens", 41, "--truncate", "left", "w1")
+    assert status == 2 and "prompt 1 has 1 tokens; with 41 new ones, the last of which is not read, that is 1 more than" in err
     status, out, err = weft(*five, "--batch-lines", 1, stdin=f"w1\n{prompt}\n".encode())
     assert status == 2 and out.count("\n") == 1 and "prompt 2 has 38 tokens" in err, "the number of the line"
 

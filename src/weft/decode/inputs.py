@@ -84,7 +84,7 @@ def places(pieces: Sequence[int], first: int, seed: int, seeds: Sequence[int] | 
             for index, (count, (number, stream)) in enumerate(zip(pieces, own, strict=True)) for piece in range(count)]
 
 
-def check_seeds(seeds: Any, count: int, options: Mapping[str, Any]) -> list[int]:
+def seeds_of(seeds: Any, count: int, options: Mapping[str, Any]) -> list[int]:
     """As a list. Raises UsageError unless there is one for each of `count` inputs, and no `seed` among the options."""
     if "seed" in options:
         raise UsageError("seed and seeds contradict each other; drop one of the two")

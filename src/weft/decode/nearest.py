@@ -23,7 +23,8 @@ def nearest(logits: np.ndarray, softmax: Softmax, centre: np.ndarray, share: flo
     """logits [R, V] of the fewest tokens nearest to the centre [R, 1] whose probabilities reach the share, with all that are
     as near as the last of them; -inf for others."""
     farthest = _farthest(logits, softmax.log_sums, centre, share, (_likely, _quarter, _all))
-    return keep(logits, np.abs(logits - centre) <= farthest)
+    distances = logits - centre
+    return keep(logits, np.abs(distances, out=distances) <= farthest)
 
 
 def _farthest(logits: np.ndarray, log_sums: np.ndarray, centre: np.ndarray, share: float, views: Sequence[View]) -> np.ndarray:

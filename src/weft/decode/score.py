@@ -25,6 +25,8 @@ from weft.spec.runner import Runner
 Ids = Sequence[int]
 NUMBERS = 1 << 25
 """Logits held at a time."""
+ROWS = 128
+"""Targets that are read step by step together."""
 CHUNK = 64
 """Positions whose probabilities are made together where no rule looks at what came before."""
 
@@ -76,18 +78,29 @@ def _logits(runner: Runner, requests: Sequence[Request], targets: Sequence[Ids])
 
 def _coverage(runner: Runner, requests: Sequence[Request], targets: Sequence[Ids], options: GenerationOptions) -> list[float]:
     """What the coverage penalty adds to the score of each target."""
-    if not requests or not len(requests[0].source):
-        raise UsageError(f"coverage_penalty={options.coverage_penalty} goes by what a decoder attends to in a source, and "
-                         f"decoder-only models have none; leave it out")
-    rows = [[*request.prompt, *target][:-1] for request, target in zip(requests, targets, strict=True)]
+    found: list[float] = []
+    for start in range(0, len(requests), ROWS):
+        part = requests[start : start + ROWS]
+        if not len(part[0].source):
+            raise UsageError(f"coverage_penalty={options.coverage_penalty} goes by what a decoder attends to in a source, and "
+                             f"decoder-only models have none; leave it out")
+        lengths = [len(target) for target in targets[start : start + ROWS]]
+        received = _received(runner, part, lengths, [[*request.prompt, *targets[request.index]] for request in part])
+        found += [coverage_score(seen, options.coverage_penalty) if length else 0.0
+                  for seen, length in zip(received, lengths, strict=True)]
+    return found
+
+
+def _received(runner: Runner, requests: Sequence[Request], lengths: Sequence[int], rows: Sequence[Ids]) -> list[np.ndarray]:
+    """Attention that each source's tokens received while the first `lengths` tokens of its row were read, float32 [S]."""
     runner.start(runner.encode([request.source for request in requests]), 1, watch=True)
     received = [np.zeros(len(request.source), np.float32) for request in requests]
-    for step in range(max(map(len, rows))):
-        runner.step(np.array([row[min(step, len(row) - 1)] if row else requests[0].prompt[0] for row in rows]), best=1)
-        for row, seen, so_far in zip(rows, runner.attention(), received, strict=True):
-            if step < len(row):
+    for step in range(max(lengths)):
+        runner.step(np.array([row[min(step, len(row) - 1)] for row in rows]), best=1)
+        for length, seen, so_far in zip(lengths, runner.attention(), received, strict=True):
+            if step < length:
                 so_far += seen[: len(so_far)]
-    return [coverage_score(seen, options.coverage_penalty) if row else 0.0 for row, seen in zip(rows, received, strict=True)]
+    return received
 
 
 def _log_probs(batch: Batch, request: Request, logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, tuple[Top, ...]]:

@@ -39,7 +39,8 @@ class Softmax:
     def mean(self, logits: np.ndarray) -> np.ndarray:
         """float32 [R, 1]: the mean of the logits that these are the weights of. `log_sums` less it is the entropy."""
         least = np.full(logits.shape[1], LEAST)  # a row of them, with which NumPy is three times as fast as with one number
-        shifted = np.maximum(logits - self.highest, least)  # 0 times -inf is no number
+        shifted = logits - self.highest
+        np.maximum(shifted, least, out=shifted)  # 0 times -inf is no number
         return self.highest + np.einsum("rv,rv->r", self.weights, shifted)[:, None] / self.sums
 
 
@@ -49,8 +50,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def cumulative(weights: np.ndarray) -> np.ndarray:
-    """int64 [R, C]: sums from the left of weights [R, C] between 0 and 1, in units of 2^-44.
+    """int64 [..., C]: sums from the left of weights [..., C] between 0 and 1, in units of 2^-44.
 
     Integers add up exactly, whatever their order, and ten times as fast: a sum of floats waits for the one before.
     """
-    return (weights * np.float32(ONE)).astype(np.int64).cumsum(axis=1)
+    return (weights * np.float32(ONE)).astype(np.int64).cumsum(axis=-1)

@@ -94,7 +94,10 @@ def findings(model: Model) -> Iterator[Finding]:
             yield check(patient)
         except WeftError as error:
             yield Finding(check.__name__.replace("_", " "), False, f"an error: {error}")
-    yield from others(patient)
+    try:
+        yield from others(patient)
+    except WeftError as error:
+        yield Finding("backends", False, f"an error: {error}")
 
 
 # ---------------------------------------------------------------- generating models
@@ -161,8 +164,8 @@ def caches(patient: Patient) -> Finding:
 
 def one_beam(patient: Patient) -> Finding:
     """Beam search with one beam and greedy search."""
-    greedy = patient.decode(patient.options())
-    beam = patient.decode(patient.options(early_stopping="first"), strategy=Beam)
+    options = patient.options(length_penalty=0.0)  # so that nothing longer can be better than what has ended
+    greedy, beam = patient.decode(options), patient.decode(options, strategy=Beam)
     gaps = [_gap(one[0], other[0]) for one, other in zip(greedy, beam, strict=True)]
     return _finding("one beam, greedy", max(gaps, key=_nan_first), f"{len(gaps)} inputs", _beyond(gaps))
 
@@ -235,7 +238,7 @@ def others(patient: Patient) -> Iterator[Finding]:
         if (backend, precision) == (model.backend, model.precision):
             continue
         try:
-            choose(model.config, backend, precision)
+            choose(model.bundle, backend, precision)
         except UsageError:
             continue
         yield _compared(patient, Patient(Model(model.bundle, backend, precision)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from weft.decode.ahead import Guess
-from weft.decode.best import best_of, listed
+from weft.decode.best import best_of
 from weft.decode.rows import Request
 from weft.decode.softmax import Softmax, cumulative, log_softmax
 from weft.decode.strategies.single import SingleRow
@@ -15,7 +15,7 @@ from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
 
-FEW = 32
+FEW = 12
 """Where one token in this many is left, or fewer, the others are not looked at."""
 
 
@@ -61,14 +61,29 @@ def draw(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
     The first id at which the cumulative probability, in id order, exceeds the number.
     """
-    possible, ids = logits > -np.inf, None
+    possible = logits > -np.inf
     if np.count_nonzero(possible) * FEW < logits.size:
-        logits, ids = listed(logits, possible)
+        return _draw_among(np.flatnonzero(possible), logits, uniform)
     sums = cumulative(np.exp(logits - logits.max(axis=1, keepdims=True)))
-    total = sums[:, -1:]
-    thresholds = np.minimum((uniform[:, None] * total).astype(np.int64), total - 1)
-    places = (sums > thresholds).argmax(axis=1)
-    return places if ids is None else ids[np.arange(len(ids)), places]
+    return (sums > _thresholds(uniform, sums[:, -1])[:, None]).argmax(axis=1)
+
+
+def _draw_among(places: np.ndarray, logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """The same draw from the only ones possible, which stand at these places of all rows in a row: 1 or more of each."""
+    rows, vocabulary = logits.shape
+    first = np.searchsorted(places, np.arange(rows) * vocabulary)
+    counts, values = np.diff(first, append=len(places)), logits.reshape(-1)[places]
+    values -= np.repeat(np.maximum.reduceat(values, first), counts)
+    sums = cumulative(np.exp(values))
+    before = np.where(first > 0, sums[first - 1], 0)
+    sums -= np.repeat(before, counts)  # right also where they went past 64 bits
+    passed = sums > np.repeat(_thresholds(uniform, sums[first + counts - 1]), counts)
+    return places[first + counts - np.add.reduceat(passed, first, dtype=np.int64)] % vocabulary
+
+
+def _thresholds(uniform: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """uniform numbers times totals, int64, below the totals also where they are rounded."""
+    return np.minimum((uniform * totals).astype(np.int64), totals - 1)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

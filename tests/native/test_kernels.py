@@ -5,27 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "native-tests"
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+from tests.native.building import NATIVE, PATH, run, tool
+
+BUILD = NATIVE.parent / "build" / "native-tests"
 CONSTANTS = re.compile(r"weft::k(Portable|Avx2|Avx512)$")
-
-
-def tool(name: str) -> str:
-    return shutil.which(name, path=PATH) or pytest.skip(f"needs {name}")
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env={**os.environ, "PATH": PATH})
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="module", name="built")
@@ -33,7 +20,7 @@ def _built() -> Path:
     if not os.environ.get("CXX"):
         tool("c++")
     generator = ["-G", "Ninja"] if shutil.which("ninja", path=PATH) else []
-    run(tool("cmake"), "-S", ROOT / "native" / "tests", "-B", BUILD, *generator, "-DCMAKE_BUILD_TYPE=Quick")
+    run(tool("cmake"), "-S", NATIVE / "tests", "-B", BUILD, *generator, "-DCMAKE_BUILD_TYPE=Quick")
     run(tool("cmake"), "--build", BUILD, "--parallel", "2")
     return BUILD
 

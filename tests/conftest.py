@@ -11,11 +11,13 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: before torch and NumPy start threads
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from weft import backends
 from weft.bundle import save_bundle
 from weft.families import transformer
 from weft.nn.model import Model as Network
 from weft.text import Tokenizer
 
+backends.AUTO.update(native="fp32", imported="fp32")  # numbers are compared here
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 

@@ -149,8 +149,9 @@ const float* Model::dense(const std::string& name, std::int64_t size) {
   return kept.get();
 }
 
-const Matrix& Model::matrix(const std::vector<std::string>& weights, const std::vector<std::string>& biases) {
-  std::string key;
+const Matrix& Model::matrix(const std::vector<std::string>& weights, const std::vector<std::string>& biases, bool wide) {
+  const Precision precision = wide ? Precision::float32 : precision_;
+  std::string key = wide ? "wide|" : "";
   for (const auto& name : weights) key += name + "|";
   for (const auto& name : biases) key += "+" + name;
   auto& owned = matrices_[key];
@@ -168,10 +169,10 @@ const Matrix& Model::matrix(const std::vector<std::string>& weights, const std::
   }
   if (rows < 1 || rows >= 1 << 24 || parts[0]->columns() < 1 || parts[0]->columns() >= 1 << 24)
     throw std::invalid_argument("weight " + weights[0] + " has an impossible shape");
-  if (precision_ == Precision::int8 && parts[0]->columns() > kMostInt8)
+  if (precision == Precision::int8 && parts[0]->columns() > kMostInt8)
     throw std::invalid_argument("weight " + weights[0] + " has more than " + std::to_string(kMostInt8) + " inputs, too many for int8");
   auto fresh = std::make_unique<Owned>();
-  fresh->matrix.precision = precision_;
+  fresh->matrix.precision = precision;
   fresh->matrix.outputs = static_cast<int>(rows);
   fresh->matrix.inputs = static_cast<int>(parts[0]->columns());
   pack(*fresh, parts);
@@ -182,7 +183,7 @@ const Matrix& Model::matrix(const std::vector<std::string>& weights, const std::
       if (!biases[i].empty()) std::copy_n(dense(biases[i], parts[i]->rows()), parts[i]->rows(), fresh->bias.data() + row);
     fresh->matrix.bias = fresh->bias.data();
   }
-  widest_operand_ = std::max(widest_operand_, kernels_.operand_bytes(precision_, fresh->matrix.inputs));
+  widest_operand_ = std::max(widest_operand_, kernels_.operand_bytes(precision, fresh->matrix.inputs));
   owned = std::move(fresh);
   return owned->matrix;
 }

@@ -92,7 +92,8 @@ public:
   void hides(int buffer); // it holds the hidden states
   Reach& reach() { return building_ == "encoder" ? encoder_reach : decoder_reach; }
 
-  const Matrix& matrix(const std::vector<std::string>& weights, const std::vector<std::string>& biases);
+  // wide: float32, whatever the others are.
+  const Matrix& matrix(const std::vector<std::string>& weights, const std::vector<std::string>& biases, bool wide = false);
   const float* dense(const std::string& weight, std::int64_t size);
   const Tensor& tensor(const std::string& name) const;
 

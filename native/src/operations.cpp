@@ -540,7 +540,7 @@ struct Logits : Operation {
 std::unique_ptr<Operation> output(Model& model, const Line& line, Settings& settings) {
   expect(line, 1, 1, 1, true);
   if (model.output.matrix) throw std::invalid_argument("it comes twice");
-  model.output.matrix = &model.matrix(line.weights, line.biases);
+  model.output.matrix = &model.matrix(line.weights, line.biases, settings.integer("wide", 0, 1));
   model.output.input = model.reads(line.buffers[0], model.output.matrix->inputs);
   model.output.soft_cap = settings.number("soft_cap");
   auto op = std::make_unique<Logits>();

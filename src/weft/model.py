@@ -110,12 +110,12 @@ class Model:
     @property
     def backend(self) -> str:
         """What runs it: native or torch. Raises UsageError where nothing can."""
-        return backends.choose(self.config, **self.asked)[0]
+        return backends.choose(self.bundle, **self.asked)[0]
 
     @property
     def precision(self) -> str:
         """What it computes in: fp32, bf16 or int8."""
-        return backends.choose(self.config, **self.asked)[1]
+        return backends.choose(self.bundle, **self.asked)[1]
 
     # ------------------------------------------------------------ text in, text out
 

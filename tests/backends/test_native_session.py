@@ -138,7 +138,7 @@ def test_weights_that_are_no_numbers(precision: str, value: float) -> None:
     """They give answers that are no numbers, or no sense, but ids that are ids."""
     arrays = {"w": ("F32", np.full((9, 24), value, np.float32)), "h": ("F32", np.full((9, 24), value, np.float32))}
     programs = [("encoder", [("embed", ["x"], ["w"], [], {"scale": 1.0}), ("hidden", ["x"], [], [], {})]),
-                ("head", [("output", ["x"], ["h"], [], {"soft_cap": 0.0})])]
+                ("head", [("output", ["x"], ["h"], [], {"soft_cap": 0.0, "wide": 0})])]
     made = _native.Session(_native.load(programs, arrays, precision, 1))
     made.encode(ids(1, 2, 3), ids(3), NONE, [])
     assert made.logits().shape == (3, 9)

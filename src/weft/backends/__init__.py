@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "native", "torch")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-AUTO = {"native": "fp32", "torch": "fp32"}
-"""The precision of each where none is asked for."""
+AUTO = {"native": "int8", "imported": "bf16", "torch": "fp32"}
+"""The precision of each where none is asked for; of imported models on the engine, for which int8 was not measured
+(docs/performance.md)."""
 
 
 def check(backend: str, precision: str) -> None:
@@ -25,13 +26,13 @@ def check(backend: str, precision: str) -> None:
     check_choice("precision", precision, PRECISIONS)
 
 
-def choose(config: ModelConfig, backend: str = "auto", precision: str = "auto") -> tuple[str, str]:
-    """The backend and the precision that a model runs by. Raises UsageError where there is none.
+def choose(bundle: Bundle, backend: str = "auto", precision: str = "auto") -> tuple[str, str]:
+    """The backend and the precision that a bundle runs by. Raises UsageError where there is none.
 
     auto: the engine, if it is there and knows every part of the model, else PyTorch; and what AUTO says.
     """
     check(backend, precision)
-    problem = "" if backend == "torch" else _no_engine(config)
+    problem = "" if backend == "torch" else _no_engine(bundle.config)
     if backend == "native" and problem:
         raise UsageError(f"{problem}; use the torch backend: pip install 'weft[torch]' and --backend torch")
     chosen = "torch" if problem or backend == "torch" else "native"
@@ -40,7 +41,8 @@ def choose(config: ModelConfig, backend: str = "auto", precision: str = "auto") 
         raise UsageError(f"{because}running it on the torch backend needs PyTorch: pip install 'weft[torch]'")
     if chosen == "torch" and precision == "int8":
         raise UsageError(f"{because}PyTorch computes in fp32 or bf16; leave out precision int8")
-    return chosen, AUTO[chosen] if precision == "auto" else precision
+    usual = AUTO["imported" if chosen == "native" and bundle.family else chosen]
+    return chosen, usual if precision == "auto" else precision
 
 
 def _no_engine(config: ModelConfig) -> str:
@@ -56,7 +58,7 @@ def _no_engine(config: ModelConfig) -> str:
 
 def open_runner(bundle: Bundle, backend: str = "auto", precision: str = "auto", threads: int | None = None) -> Any:
     """A runner (weft.spec.runner.TextRunner) of a bundle. threads: of the engine; default: `default_threads`."""
-    backend, precision = choose(bundle.config, backend, precision)
+    backend, precision = choose(bundle, backend, precision)
     if backend == "native":
         from weft.backends import native
 

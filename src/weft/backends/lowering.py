@@ -293,7 +293,8 @@ def _head(config: c.ModelConfig) -> list[Line]:
         if head.scale != 1.0:
             writer.write("scale", x, "head.scaled", factor=head.scale)
             x = "head.scaled"
+    labels = not isinstance(head, c.LanguageModelHead)  # so few rows that narrow numbers would save nothing
     writer.write("output", x, weights=[writer.stored("head.weight")],
-                 biases=["head.bias"] if "head.bias" in writer.table else [], soft_cap=cap or 0.0)
+                 biases=["head.bias"] if "head.bias" in writer.table else [], soft_cap=cap or 0.0, wide=int(labels))
     return writer.lines
 

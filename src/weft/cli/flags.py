@@ -65,8 +65,8 @@ def add_backend_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--backend", choices=BACKENDS, default="auto",
                        help="the native engine or PyTorch; auto: the engine, if it knows all of the model (default: auto)")
     group.add_argument("--precision", choices=PRECISIONS, default="auto",
-                       help=f"compute in; int8 on the engine only; auto: {AUTO['native']}, on PyTorch {AUTO['torch']} "
-                            f"(default: auto)")
+                       help=f"compute in; int8 on the engine only; auto: there {AUTO['native']}, of imported models "
+                            f"{AUTO['imported']}, on PyTorch {AUTO['torch']} (default: auto)")
 
 
 def backend_options(namespace: argparse.Namespace) -> dict[str, Any]:

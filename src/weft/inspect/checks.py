@@ -238,7 +238,7 @@ def others(patient: Patient) -> Iterator[Finding]:
         if (backend, precision) == (model.backend, model.precision):
             continue
         try:
-            choose(model.config, backend, precision)
+            choose(model.bundle, backend, precision)
         except UsageError:
             continue
         yield _compared(patient, Patient(Model(model.bundle, backend, precision)))

@@ -42,11 +42,3 @@ def test_public_names() -> None:
     assert callable(weft.train)
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         weft.trian  # noqa: B018
-
-
-def test_without_torch_an_error_says_what_to_install(tmp_path: object, tiny_bundle: object) -> None:
-    code = ("import sys; sys.modules['torch'] = None\nimport weft\n"
-            f"try: weft.load({str(tiny_bundle)!r}).translate('a')\n"
-            "except weft.WeftError as error: print(error)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "running a model needs PyTorch: pip install 'weft[torch]'" in done.stdout

@@ -38,7 +38,7 @@ def imported(folder: Path, name: str, example: str, architecture: str) -> tuple[
     keywords = dict(family.EXAMPLES[example])
     theirs = hf.make_checkpoint(folder / "hf", keywords.pop("model_type", family.MODEL_TYPES[0]), architecture, keywords)
     out = import_checkpoint(folder / "hf", folder / "weft").path
-    return theirs, weft.load(out), folder
+    return theirs, weft.load(out, backend="torch"), folder
 
 
 @pytest.fixture(scope="module", name="made")
@@ -250,7 +250,7 @@ def test_half_precision_and_shards(tmp_path: Path, name: str, dtype: str) -> Non
     theirs = hf.make_checkpoint(tmp_path / "hf", keywords.pop("model_type", family.MODEL_TYPES[0]),
                                 next(iter(family.ARCHITECTURES)), keywords, dtype=getattr(torch, dtype), shard="8KB")
     assert (tmp_path / "hf" / "model.safetensors.index.json").exists()
-    ours = weft.load(import_checkpoint(tmp_path / "hf", tmp_path / "weft").path)
+    ours = weft.load(import_checkpoint(tmp_path / "hf", tmp_path / "weft").path, backend="torch")
     row = [5, 9, 11, 30, 8]
     if ours.config.kind == "encoder-decoder":
         ids = torch.tensor([row])

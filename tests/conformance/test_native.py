@@ -47,9 +47,8 @@ FAMILIES = distinct(dict(published()) | dict(own()))
 CONFIGS = FAMILIES | TRANSFORMERS
 GENERATORS = {name: config for name, config in CONFIGS.items()
               if config.decoder is not None and isinstance(config.head, c.LanguageModelHead)}
-EVERYWHERE = [(isa, name) for isa in machine_isas() for name in CONFIGS]
-PARTS_EVERYWHERE = [(isa, name) for isa, name in EVERYWHERE
-                    if name in GENERATORS and (name in TRANSFORMERS or isa == machine_isas()[-1])]
+EVERYWHERE = [(isa, name) for isa in machine_isas() for name in CONFIGS if name in TRANSFORMERS or isa == machine_isas()[-1]]
+PARTS_EVERYWHERE = [(isa, name) for isa, name in EVERYWHERE if name in GENERATORS]
 
 
 def test_the_variants_use_every_part() -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from weft.errors import UsageError
 from weft.spec.training import TrainingEvent, TrainingOptions
 
 
@@ -21,6 +23,8 @@ def train(options: TrainingOptions | None = None, *, stop: Callable[[], bool] = 
     The same options go on with a run that was stopped or killed. stop: asked after every update; True ends the run
     with a checkpoint and a bundle of the best weights so far. Raises WeftError.
     """
+    if find_spec("torch") is None:
+        raise UsageError("training needs PyTorch: pip install 'weft[torch]'")
     from weft.train.loop import train as events
 
     return events(options if options is not None else TrainingOptions(**fields), stop)

@@ -1,7 +1,7 @@
 """Programs, weights and calls at random, as nobody would write them: the engine refuses them or computes, and never dies.
 
     python native/fuzz.py --seconds 60 --seed 1      (native/sanitize runs it under the sanitizers)
-    python native/fuzz.py --seed 1 --case 1234       one case again, as the last line before a crash names it
+    python native/fuzz.py --seed 1 --case 1234       one case again; build/fuzz-case names the one before a crash
 """
 
 from __future__ import annotations
@@ -207,13 +207,15 @@ def main() -> None:
     arguments = parser.parse_args()
     told: Counter[str] = Counter()
     end, number = time.monotonic() + arguments.seconds, arguments.case or 0
+    note = ROOT / "build" / "fuzz-case"
+    note.parent.mkdir(exist_ok=True)
     while time.monotonic() < end:
-        print(f"\rseed {arguments.seed} case {number}", end="", flush=True)
+        note.write_text(f"--seed {arguments.seed} --case {number}\n")
         run_case(f"{arguments.seed}-{number}", told)
         number += 1
         if arguments.case is not None:
             break
-    print("\r" + ", ".join(f"{count:,} {what}" for what, count in sorted(told.items())) + f", seed {arguments.seed}")
+    print(", ".join(f"{count:,} {what}" for what, count in sorted(told.items())) + f", seed {arguments.seed}")
     assert arguments.case is not None or (told["calls done"] > 0 < told["models refused"]), "nothing was tried"
 
 

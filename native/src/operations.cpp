@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 
 #include "session.h"
@@ -358,6 +359,8 @@ struct Attend : Operation {
     int longest = 0;
     for (const Group& group : feed.groups) longest = std::max(longest, cache(group).blocks() * kBlock);
     float* seen = watched ? watch(s, longest) : nullptr;
+    if (feed.groups.size() > static_cast<std::size_t>(std::numeric_limits<int>::max() / key_value_heads))
+      throw std::length_error("too many texts for so many heads");
     const int items = static_cast<int>(feed.groups.size()) * key_value_heads;
     const std::ptrdiff_t work = static_cast<std::ptrdiff_t>(feed.count) * longest * heads * size;
     const auto one = [&](int item, int thread) { attend(s, feed.groups[item / key_value_heads], item % key_value_heads, thread, seen, longest); };

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -26,7 +29,14 @@ void pause() {
 } // namespace
 
 Pool::Pool(int threads) : process_(getpid()) {
-  for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
+  try {
+    for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
+  } catch (const std::system_error& error) {
+    const std::string started = std::to_string(this->threads());
+    stop(); // as a thread that nobody joins would end the process
+    throw std::runtime_error("only " + started + " of " + std::to_string(threads) + " threads can be started (" + error.what() +
+                             "); use fewer");
+  }
 }
 
 Pool::~Pool() {
@@ -34,10 +44,15 @@ Pool::~Pool() {
     for (auto& worker : workers_) worker.detach();
     return;
   }
+  stop();
+}
+
+void Pool::stop() {
   stop_ = true;
   job_.fetch_add(std::uint64_t{1} << 2 * kBits);
   job_.notify_all();
   for (auto& worker : workers_) worker.join();
+  workers_.clear();
 }
 
 // Claims and runs one item of the job; whether there was one.

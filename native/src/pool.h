@@ -41,6 +41,7 @@ private:
   static constexpr int kMost = (1 << 20) - 1; // items of a job
 
   void start(int count, Call call, void* what);
+  void stop();
   void work(int thread);
   bool help(std::uint64_t seen, int thread);
 

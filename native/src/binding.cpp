@@ -273,7 +273,9 @@ NB_MODULE(_native, m) {
       .def_prop_ro("threads", [](const Model& model) { return model.pool().threads(); })
       .def_prop_ro("bytes", &Model::bytes);
   m.def("load", &load, nb::arg("programs"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
-  nb::class_<Memory>(m, "Memory").def("__len__", [](const Memory& memory) { return memory.sources.size(); });
+  nb::class_<Memory>(m, "Memory")
+      .def("__len__", [](const Memory& memory) { return memory.sources.size(); })
+      .def("add", &Memory::add, nb::arg("more"));
   const auto as_it_is = [](const char* name) { return nb::arg(name).noconvert(); }; // ids of another type would be cut off
   nb::class_<Guarded>(m, "Session")
       .def(nb::init<std::shared_ptr<Model>>())

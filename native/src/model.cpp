@@ -149,15 +149,31 @@ const float* Model::dense(const std::string& name, std::int64_t size) {
   return kept.get();
 }
 
+// The panels are packed once, whatever biases are added to them.
 const Matrix& Model::matrix(const std::vector<std::string>& weights, const std::vector<std::string>& biases, bool wide) {
-  const Precision precision = wide ? Precision::float32 : precision_;
   std::string key = wide ? "wide|" : "";
   for (const auto& name : weights) key += name + "|";
+  auto& plain = matrices_[key];
+  if (!plain) plain = packed(weights, wide ? Precision::float32 : precision_);
+  if (biases.empty()) return plain->matrix;
+  if (biases.size() != weights.size()) throw std::invalid_argument("a bias for some weights only");
   for (const auto& name : biases) key += "+" + name;
-  auto& owned = matrices_[key];
-  if (owned) return owned->matrix;
+  auto& biased = matrices_[key];
+  if (biased) return biased->matrix;
+  auto fresh = std::make_unique<Owned>();
+  fresh->bias.assign(padded(plain->matrix.outputs), 0.0f);
+  std::int64_t row = 0;
+  for (std::size_t i = 0; i < biases.size(); row += tensor(weights[i++]).rows())
+    if (!biases[i].empty())
+      std::copy_n(dense(biases[i], tensor(weights[i]).rows()), tensor(weights[i]).rows(), fresh->bias.data() + row);
+  fresh->matrix = plain->matrix;
+  fresh->matrix.bias = fresh->bias.data();
+  biased = std::move(fresh);
+  return biased->matrix;
+}
+
+std::unique_ptr<Owned> Model::packed(const std::vector<std::string>& weights, Precision precision) {
   if (weights.empty()) throw std::invalid_argument("a matrix without weights");
-  if (!biases.empty() && biases.size() != weights.size()) throw std::invalid_argument("a bias for some weights only");
   std::vector<const Tensor*> parts;
   std::int64_t rows = 0;
   for (const auto& name : weights) {
@@ -176,16 +192,8 @@ const Matrix& Model::matrix(const std::vector<std::string>& weights, const std::
   fresh->matrix.outputs = static_cast<int>(rows);
   fresh->matrix.inputs = static_cast<int>(parts[0]->columns());
   pack(*fresh, parts);
-  if (!biases.empty()) {
-    fresh->bias.assign(padded(fresh->matrix.outputs), 0.0f);
-    std::int64_t row = 0;
-    for (std::size_t i = 0; i < biases.size(); row += parts[i++]->rows())
-      if (!biases[i].empty()) std::copy_n(dense(biases[i], parts[i]->rows()), parts[i]->rows(), fresh->bias.data() + row);
-    fresh->matrix.bias = fresh->bias.data();
-  }
   widest_operand_ = std::max(widest_operand_, kernels_.operand_bytes(precision, fresh->matrix.inputs));
-  owned = std::move(fresh);
-  return owned->matrix;
+  return fresh;
 }
 
 void Model::pack(Owned& owned, const std::vector<const Tensor*>& parts) {

@@ -113,6 +113,7 @@ private:
   void begin(const std::string& program);
   void check() const;
   int check_width(int number, const std::string& name, int width) const;
+  std::unique_ptr<Owned> packed(const std::vector<std::string>& weights, Precision precision);
   void pack(Owned& owned, const std::vector<const Tensor*>& parts);
 
   const Kernels& kernels_;

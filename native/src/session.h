@@ -17,6 +17,11 @@ namespace weft {
 // What cross-attention needs: a cache of keys and values a source.
 struct Memory {
   std::vector<std::shared_ptr<Cache>> sources;
+
+  void add(const Memory& more) {
+    const auto added = more.sources; // which may be this memory's own
+    sources.insert(sources.end(), added.begin(), added.end());
+  }
 };
 
 struct Source {

@@ -35,6 +35,8 @@ class Memory:
     """What a decoder needs of the texts that an encoder read."""
 
     def __len__(self) -> int: ...
+    def add(self, more: Memory) -> None:
+        """Its texts behind those that there are."""
 
 class Session:
     """A batch of texts that is being read or written."""

@@ -203,6 +203,18 @@ def test_any_calls_in_any_order(model: Any, calls: list[tuple[Any, ...]]) -> Non
     assert made.hidden().shape[1] == 16
 
 
+def test_memories_are_joined() -> None:
+    """One with another, and with itself."""
+    both, made = memory(texts=1), session(TRANSLATOR)
+    both.add(memory(texts=2))
+    both.add(both)
+    assert len(both) == 6
+    made.start(6, both)
+    made.feed(ids(*[2] * 6), ids(*[1] * 6), True, [])
+    hidden = made.hidden()
+    np.testing.assert_array_equal(hidden, hidden[:1].repeat(6, 0))
+
+
 def test_threads_that_share_a_model_or_a_session() -> None:
     runner = native(TRANSLATOR, threads=2)
     given_texts, want = rows(seed=5), None

@@ -157,6 +157,21 @@ def test_scores_of_given_outputs_are_those_of_generating(kind: str, precision: s
         close(given.log_probs, want.log_probs)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_texts_are_read_in_parts(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    config, runner, given = KINDS[kind], native(KINDS[kind]), texts()
+    whole = answers(config, runner, given, SEEDS, beams=2), read(config, runner, given)
+    monkeypatch.setattr("weft.backends.native.MOST", 9)
+    monkeypatch.setattr("weft.backends.native.NUMBERS", 100)
+    assert answers(config, runner, given, SEEDS, beams=2) == whole[0]
+    for mine, want in zip(read(config, runner, given), whole[1], strict=True):
+        np.testing.assert_array_equal(mine, want)
+
+
+def read(config: c.ModelConfig, runner: NativeRunner, given: list[list[int]]) -> list[np.ndarray]:
+    return runner.log_probs(given) if config.encoder is None else [runner.logits(given, given)]
+
+
 def test_a_copy_decodes_beside_its_original() -> None:
     config, given = KINDS["encoder-decoder"], texts()
     runner = native(config)

@@ -20,6 +20,10 @@ from weft.tensors import Stored
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 """The engine's names for them."""
+MOST = 4096
+"""Positions that are read at a time, so that buffers stay small however many texts there are."""
+NUMBERS = 1 << 22
+"""Logits held at a time where only a few of them are asked for."""
 _NONE = np.empty(0, np.int32)
 
 
@@ -76,10 +80,17 @@ class NativeRunner:
     # ------------------------------------------------------------ the four verbs
 
     def encode(self, source: Sequence[Sequence[int]], trace: Trace | None = None) -> Any:
-        lengths = [len(row) for row in source]
-        self._session.encode(_flat(source), np.array(lengths, np.int32), _NONE, self._wanted(trace))
-        self._tell_texts(trace, lengths)
-        return self._session.remember(), lengths
+        memory, done = None, 0
+        while done < len(source) or memory is None:
+            some = source if trace is not None else _first(source[done:], MOST)
+            lengths = [len(row) for row in some]
+            self._session.encode(_flat(some), np.array(lengths, np.int32), _NONE, self._wanted(trace))
+            self._tell_texts(trace, lengths)
+            found, done = self._session.remember(), done + len(some)
+            memory = found if memory is None else memory
+            if memory is not found:
+                memory.add(found)
+        return memory, [len(row) for row in source]
 
     def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
               watch: bool = False) -> None:
@@ -101,9 +112,15 @@ class NativeRunner:
         self._prompt_hidden = np.zeros((len(self._prompts), max(self._prompts, default=0), self.config.width), np.float32)
         if prefix is None or not any(self._prompts):
             return
-        self._session.feed(_flat(prefix), np.array(self._prompts, np.int32), True, self._wanted(trace))
-        for row, states in zip(self._prompt_hidden, _split(self._session.hidden(), self._prompts), strict=True):
-            row[len(row) - len(states) :] = states
+        done = 0
+        while done < len(prefix):
+            some = prefix if trace is not None else _first(prefix[done:], MOST)
+            counts = np.zeros(len(prefix), np.int32)  # the other rows wait
+            counts[done : done + len(some)] = lengths = [len(row) for row in some]
+            self._session.feed(_flat(some), counts, True, self._wanted(trace))
+            for row, states in zip(self._prompt_hidden[done:], _split(self._session.hidden(), lengths), strict=False):
+                row[len(row) - len(states) :] = states
+            done += len(some)
         self._tell_texts(trace, self._prompts, left=True)
 
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
@@ -185,23 +202,31 @@ class NativeRunner:
         found = self._scores(rows, types, trace)
         return _padded(found) if found and found[0].ndim == 2 else np.stack(found)
 
-    def score_all(self, rows: Sequence[Sequence[int]], most: int = 4096) -> list[np.ndarray]:
+    def score_all(self, rows: Sequence[Sequence[int]], most: int = MOST) -> list[np.ndarray]:
         """`score` of any number of texts, each by itself: about `most` positions at a time."""
         found: list[np.ndarray] = []
         while len(found) < len(rows):
             found += self._scores(_first(rows[len(found) :], most))
         return found
 
-    def log_probs(self, rows: Sequence[Sequence[int]], most: int = 2048) -> list[np.ndarray]:
+    def log_probs(self, rows: Sequence[Sequence[int]], most: int = MOST) -> list[np.ndarray]:
         """Decoder-only: float32 log p of every token of each row but its first, given those before it."""
         found: list[np.ndarray] = []
         while len(found) < len(rows):
             chosen = _first(rows[len(found) :], most)
             self._read_targets(None, [row[:-1] for row in chosen], None)
-            for row, logits in zip(chosen, _split(self._session.logits(), [len(row) - 1 for row in chosen]), strict=True):
-                top = logits.max(1, keepdims=True)
-                normaliser = top[:, 0] + np.log(np.exp(logits - top).sum(1))
-                found.append(logits[np.arange(len(logits)), np.array(row[1:], np.int64)] - normaliser)
+            wanted = np.array([token for row in chosen for token in row[1:]], np.int64)
+            found += _split(self._log_probs(self._session.hidden(), wanted), [len(row) - 1 for row in chosen])
+        return found
+
+    def _log_probs(self, hidden: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """float32 [T] of token ids [T] after hidden states [T, D]: the whole vocabulary of a few positions at a time."""
+        found, size = np.empty(len(wanted), np.float32), max(1, NUMBERS // self.vocabulary_size)
+        for start in range(0, len(wanted), size):
+            self._session.put(hidden[start : start + size])
+            logits, ids = self._session.logits(), wanted[start : start + size]
+            top = logits.max(1, keepdims=True)
+            found[start : start + size] = logits[np.arange(len(ids)), ids] - top[:, 0] - np.log(np.exp(logits - top).sum(1))
         return found
 
     def _scores(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None,

@@ -36,6 +36,16 @@ OPTIONS = [{}, {"beams": 3, "n_best": 2}, {"sample": True, "seed": 5}, {"penalty
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("name", ["t5", "llama"])
+def test_members_on_either_backend(folder: Path, name: str, options: dict) -> None:
+    """The engine and PyTorch say the same, together as alone."""
+    native, torch = (weft.load(folder / name, backend=backend, precision="fp32") for backend in ("native", "torch"))
+    assert (native.backend, torch.backend) == ("native", "torch")
+    found = [one.generate(SOURCES, max_new_tokens=9, **options) for one in (weft.ensemble([native, torch]), native, torch)]
+    assert len({tuple(result.tokens for result in results) for results in found}) == 1
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("mean", ["probabilities", "log_probabilities"])
 @pytest.mark.parametrize("name", ["t5", "llama"])
 def test_a_model_with_itself_is_the_model(folder: Path, name: str, mean: str, options: dict) -> None:

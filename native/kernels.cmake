@@ -13,8 +13,8 @@ list(TRANSFORM SOURCES PREPEND ${CMAKE_CURRENT_LIST_DIR}/src/)
 
 add_library(weft_kernels STATIC ${SOURCES})
 target_include_directories(weft_kernels PUBLIC ${CMAKE_CURRENT_LIST_DIR}/src)
-target_compile_options(weft_kernels PUBLIC -Wall -Wextra -Wno-maybe-uninitialized -Wno-uninitialized -Wno-ignored-attributes
-  -fno-math-errno)
+target_compile_options(weft_kernels PUBLIC -Wall -Wextra -Wno-uninitialized -Wno-ignored-attributes
+  -fno-math-errno $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_definitions(weft_kernels PUBLIC WEFT_X86)
 endif()

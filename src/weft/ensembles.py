@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -27,7 +27,7 @@ def ensemble(models: Sequence[Bundle] | Bundle, *, weights: Sequence[float] | No
     same tokenizer and its weight: log p + weight * log p_lm (Gulcehre et al. 2015). backend, precision: of those that are not
     opened yet, as in weft.load. Raises UsageError.
     """
-    given = [models] if isinstance(models, (Model, str, Path)) else list(models) if isinstance(models, Iterable) else []
+    given = [models] if isinstance(models, (Model, str, Path)) else _several(models)
     if not given:
         raise UsageError(f"an ensemble of no models ({shown(models)}); give one or more")
     shares = _shares(weights, len(given))
@@ -49,6 +49,13 @@ def ensemble(models: Sequence[Bundle] | Bundle, *, weights: Sequence[float] | No
         windows.append(replace(language_model.config.window, source=windows[0].source))
     window = c.Window(min(one.source for one in windows), min(one.target for one in windows))
     return first.speaking_through(runner, window)
+
+
+def _several(models: Any) -> list[Any]:
+    try:
+        return list(models)
+    except TypeError:
+        return []
 
 
 def _open(model: Bundle, run_by: dict[str, Any]) -> Model:

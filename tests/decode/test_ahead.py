@@ -186,10 +186,11 @@ def test_several_tokens_at_once_are_the_same_as_one_after_another(tmp_path: Path
     np.testing.assert_allclose(np.concatenate((first, rest), 1), np.stack(singly, 1), atol=2e-4)
 
 
-def test_angles_that_change_with_the_length_are_those_of_each_length(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_angles_that_change_with_the_length_are_those_of_each_length(tmp_path: Path, backend: str) -> None:
     scaling = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
-    model = load(bundles.bundle(tmp_path / "b", "llama", rope_scaling=scaling, max_position_embeddings=8))
-    assert model.runner._angles_change
+    model = load(bundles.bundle(tmp_path / "b", "llama", rope_scaling=scaling, max_position_embeddings=8), backend=backend,
+                 precision="fp32")
     prompts = [[7, 8, 9], [6] * 5]
     limit = {"max_new_tokens": model.config.window.target - 6}
     for found, plain in zip(model.generate(prompts, **limit, lookup=4), model.generate(prompts, **limit), strict=True):

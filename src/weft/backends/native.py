@@ -132,7 +132,7 @@ class NativeRunner:
                 trace.add("logits", logits[:, None])
             if best is None:
                 return logits
-        return Best(*self._session.best(best, [list(banned)]))
+        return Best(*self._session.best(min(best, self.vocabulary_size), [list(banned)]))
 
     def _feed(self, ids: np.ndarray, trace: Trace | None) -> None:
         """T tokens of each row, [rows, T]."""
@@ -159,7 +159,7 @@ class NativeRunner:
     # ------------------------------------------------------------ for some ways of decoding
 
     def select(self, logits: np.ndarray, best: int) -> Best:
-        return Best(*self._session.select(np.ascontiguousarray(logits, np.float32), best))
+        return Best(*self._session.select(np.ascontiguousarray(logits, np.float32), min(best, self.vocabulary_size)))
 
     def drop(self, count: int) -> None:
         self._session.drop(count)

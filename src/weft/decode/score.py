@@ -47,9 +47,9 @@ def score(runner: Runner, sources: Sequence[Ids] | None, targets: Sequence[Ids],
                         source=() if sources is None else given, prompt=given if sources is None else (runner.start_token,))
                 for index, (given, target) in enumerate(zip(inputs, targets, strict=True))]
     batch = Batch(options, runner, requests, Chain(options, rules))
-    coverage = _coverage(runner, requests, targets, options) if options.coverage_penalty else [0.0] * len(requests)
+    coverage = _coverage(runner, requests, sources, targets, options) if options.coverage_penalty else [0.0] * len(requests)
     found: dict[int, Hypothesis] = {}
-    for request, logits in _logits(runner, requests, targets):
+    for request, logits in _logits(runner, requests, sources, targets):
         target = np.asarray(targets[request.index], np.int64)
         log_probs, tops = _log_probs(batch, request, logits, target)
         total = float(log_probs.sum(dtype=np.float64)) / length_penalty(max(1, len(target)), options)
@@ -60,15 +60,15 @@ def score(runner: Runner, sources: Sequence[Ids] | None, targets: Sequence[Ids],
     return [found[index] for index in range(len(requests))]
 
 
-def _logits(runner: Runner, requests: Sequence[Request], targets: Sequence[Ids]) -> Iterator[tuple[Request, np.ndarray]]:
+def _logits(runner: Runner, requests: Sequence[Request], sources: Sequence[Ids] | None,
+            targets: Sequence[Ids]) -> Iterator[tuple[Request, np.ndarray]]:
     """Each request with the logits [T, V] of its target's T tokens; alike lengths are read together."""
     rows = [[*request.prompt, *target][:-1] for request, target in zip(requests, targets, strict=True)]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     while order:
         size = max(1, NUMBERS // max(1, runner.vocabulary_size * len(rows[order[-1]])))
         chosen, order = [i for i in order[-size:] if len(targets[i])], [*order[:-size]]
-        sources = [requests[i].source for i in chosen] if chosen and len(requests[chosen[0]].source) else None
-        found = runner.logits(sources, [rows[i] for i in chosen]) if chosen else ()
+        found = runner.logits(None if sources is None else [sources[i] for i in chosen], [rows[i] for i in chosen]) if chosen else ()
         for i, logits in zip(chosen, found, strict=True):
             first = len(requests[i].prompt) - 1
             yield requests[i], logits[first : first + len(targets[i])]
@@ -76,12 +76,13 @@ def _logits(runner: Runner, requests: Sequence[Request], targets: Sequence[Ids])
                 for request, target in zip(requests, targets, strict=True) if not len(target))
 
 
-def _coverage(runner: Runner, requests: Sequence[Request], targets: Sequence[Ids], options: GenerationOptions) -> list[float]:
+def _coverage(runner: Runner, requests: Sequence[Request], sources: Sequence[Ids] | None, targets: Sequence[Ids],
+              options: GenerationOptions) -> list[float]:
     """What the coverage penalty adds to the score of each target."""
     found: list[float] = []
     for start in range(0, len(requests), ROWS):
         part = requests[start : start + ROWS]
-        if not len(part[0].source):
+        if sources is None:
             raise UsageError(f"coverage_penalty={options.coverage_penalty} goes by what a decoder attends to in a source, and "
                              f"decoder-only models have none; leave it out")
         lengths = [len(target) for target in targets[start : start + ROWS]]

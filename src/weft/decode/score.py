@@ -68,7 +68,8 @@ def _logits(runner: Runner, requests: Sequence[Request], sources: Sequence[Ids] 
     while order:
         size = max(1, NUMBERS // max(1, runner.vocabulary_size * len(rows[order[-1]])))
         chosen, order = [i for i in order[-size:] if len(targets[i])], [*order[:-size]]
-        found = runner.logits(None if sources is None else [sources[i] for i in chosen], [rows[i] for i in chosen]) if chosen else ()
+        given = None if sources is None else [sources[i] for i in chosen]
+        found = runner.logits(given, [rows[i] for i in chosen]) if chosen else ()
         for i, logits in zip(chosen, found, strict=True):
             first = len(requests[i].prompt) - 1
             yield requests[i], logits[first : first + len(targets[i])]

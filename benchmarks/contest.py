@@ -24,6 +24,7 @@ def contest(makers: Mapping[str, Callable[[], Step]], rounds: Sequence[Any], war
         lines[name], theirs = context.Pipe()
         processes.append(context.Process(target=_run, args=(make, theirs), daemon=True))
         processes[-1].start()
+        theirs.close()  # else one that fails is waited for forever
         lines[name].recv()
     seconds: dict[str, list[float]] = {name: [] for name in makers}
     for number, work in enumerate(rounds):

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from contest import Step, contest
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 VOCABULARY, TOKENS, SOURCE = 32000, 32, 24
 WARM_UP = 3
+BEAMS: dict[str, Any] = {"length_formula": "average", "early_stopping": "heuristic"}
 
 
 def sources(batch: int) -> list[list[int]]:
@@ -61,14 +63,14 @@ def prepare(folder: Path) -> None:
 
 
 def weft(folder: Path, precision: str, batch: int, beams: int) -> Step:
-    from weft.backends.native import open_runner
+    from weft.backends import open_runner
     from weft.bundle import open_bundle
     from weft.decode import generate_batch
     from weft.spec.decoding import GenerationOptions
 
-    runner, ids = open_runner(open_bundle(folder / "weft"), precision), sources(batch)
+    runner, ids = open_runner(open_bundle(folder / "weft"), "native", precision), sources(batch)
     options = GenerationOptions(beams=beams, max_new_tokens=TOKENS, min_new_tokens=TOKENS, banned=(0, 3),
-                                length_formula="average", early_stopping="heuristic")
+                                **BEAMS if beams > 1 else {})
 
     def run(_: object) -> None:
         assert all(len(best[0].tokens) == TOKENS for best in generate_batch(runner, ids, options))
@@ -114,8 +116,8 @@ def compare(folder: Path, batch: int, beams: int, rounds: int, everything: bool)
     if batch > 1:
         makers["ctranslate2 int8, 2 workers"] = partial(ctranslate2, folder, "int8", 2, 1, batch, beams)
     if everything:
-        makers |= {"weft bfloat16": partial(weft, folder, "bfloat16", batch, beams),
-                   "weft float32": partial(weft, folder, "float32", batch, beams),
+        makers |= {"weft bf16": partial(weft, folder, "bf16", batch, beams),
+                   "weft fp32": partial(weft, folder, "fp32", batch, beams),
                    "ctranslate2 float32, 2 threads": partial(ctranslate2, folder, "float32", 1, 2, batch, beams),
                    "hugging face bf16": partial(hugging_face, folder, batch, beams)}
     seconds = contest(makers, [None] * (WARM_UP + rounds), WARM_UP)

@@ -2,7 +2,7 @@
 
 find_package(Threads REQUIRED)
 
-set(SOURCES cache.cpp choose.cpp isa_portable.cpp pool.cpp)
+set(SOURCES arena.cpp cache.cpp choose.cpp isa_portable.cpp mapped.cpp pool.cpp)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND SOURCES isa_avx2.cpp isa_avx512.cpp)
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/src/isa_avx2.cpp PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")

@@ -1,5 +1,5 @@
-// Attention over a cache in blocks of kBlock positions: keys [E, kBlock] of a block, so that a vector holds W keys and no sum
-// runs across lanes; values [kBlock, padded E]. Every row goes over all blocks of its source in their order.
+// Attention over a cache in blocks of kBlock positions: keys as a panel of kBlock outputs, so that a vector holds W keys and no
+// sum runs across lanes; values [kBlock, padded E]. Every row goes over all blocks of its source in their order.
 
 constexpr int kLanes = kBlock / W; // vectors of a block
 constexpr int kChains = 4;
@@ -49,6 +49,7 @@ inline F32 biased(const Attention& a, int m, int g, int block, int lane, F32 sco
 
 // How keys and values are kept.
 struct Wide {
+  using Product = Float32;
   using Number = float;
   static F32 load(const Number* p) {
     F32 v;
@@ -58,6 +59,7 @@ struct Wide {
   static void store(const float* x, int n, Number* out) { std::copy(x, x + n, out); }
 };
 struct Narrow {
+  using Product = Bfloat16;
   using Number = std::uint16_t;
   static F32 load(const Number* p) {
 #if defined(__AVX512F__)
@@ -92,30 +94,39 @@ template <class K> inline const typename K::Number* numbers(const std::byte* p) 
   return reinterpret_cast<const typename K::Number*>(p);
 }
 
-// Scores of Q rows from m over all blocks, for head g: into a.scores [Q, blocks * kBlock].
+// Scores of Q rows from m over all blocks, for head g: into a.scores [Q, blocks * kBlock]. asked: after them, [Q, E] as a product
+// takes it. What comes next is fetched meanwhile, as blocks lie anywhere and nothing else would.
 template <class K, int Q> inline void score(const Attention& a, int m, int g) {
-  const int slots = a.blocks * kBlock;
-  const float* q[Q];
-  for (int i = 0; i < Q; i++) q[i] = a.queries + (m + i) * a.query_stride + g * a.size;
+  using T = typename K::Product;
+  const int slots = a.blocks * kBlock, groups = grouped<T>(a.size) / T::kGroup;
+  const bool first = m == 0 && g == 0;
+  const typename T::Input* q[Q];
+  for (int i = 0; i < Q; i++) {
+    const float* query = a.queries + (m + i) * a.query_stride + g * a.size;
+    if constexpr (T::kGroup == 1) q[i] = query;
+    else {
+      auto* asked = reinterpret_cast<std::byte*>(a.scores + kQueries * slots + i * padded(a.size));
+      prepare(Precision::bfloat16, query, a.size, asked, nullptr);
+      q[i] = reinterpret_cast<const typename T::Input*>(asked);
+    }
+  }
+  if (first)
+    for (int b = a.blocks; b < a.later_blocks; b++) fetch(a.later[b], a.later_bytes);
   for (int b = 0; b < a.blocks; b++) {
     const auto* keys = numbers<K>(a.keys[b]);
-    const std::size_t bytes = sizeof(*keys) * a.size * kBlock; // blocks lie anywhere, so that nothing else fetches them early
-    if (b + 1 < a.blocks) fetch(a.keys[b + 1], bytes);
-    if (m == 0) fetch(a.values[b], bytes);
+    if (first && b < a.later_blocks) fetch(a.later[b], a.later_bytes);
     F32 sums[kChains][Q][kLanes] = {}; // several chains, as one would wait for itself
-    int e = 0;
-    for (; e + kChains <= a.size; e += kChains)
-      for (int c = 0; c < kChains; c++)
-        for (int v = 0; v < kLanes; v++) {
-          const F32 key = K::load(keys + (e + c) * kBlock + v * W);
-          for (int i = 0; i < Q; i++) sums[c][i][v] = fma(splat(q[i][e + c]), key, sums[c][i][v]);
-        }
-    for (; e < a.size; e++)
+    const auto add = [&](int c, int k) {
       for (int v = 0; v < kLanes; v++)
-        for (int i = 0; i < Q; i++) sums[0][i][v] = fma(splat(q[i][e]), K::load(keys + e * kBlock + v * W), sums[0][i][v]);
+        for (int i = 0; i < Q; i++) sums[c][i][v] = T::add(sums[c][i][v], keys + (k * kBlock + v * W) * T::kGroup, q[i] + k * T::kGroup);
+    };
+    int k = 0;
+    for (; k + kChains <= groups; k += kChains)
+      for (int c = 0; c < kChains; c++) add(c, k + c);
+    for (; k < groups; k++) add(0, k);
     for (int i = 0; i < Q; i++)
       for (int v = 0; v < kLanes; v++) {
-        F32 s = (sums[0][i][v] + sums[1][i][v]) + (sums[2][i][v] + sums[3][i][v]);
+        F32 s = ((sums[0][i][v] + sums[1][i][v]) + (sums[2][i][v] + sums[3][i][v])) * a.scale;
         if (a.soft_cap > 0) s = a.soft_cap * tanh(s * (1.0f / a.soft_cap));
         if (a.bias || a.slopes) s = biased(a, m + i, g, b, v, s);
         store(a.scores + i * slots + b * kBlock + v * W, may_look(a, m + i, b, v) ? s : splat(kNever));
@@ -189,14 +200,18 @@ void attend(const Attention& a) {
 
 template <class K>
 void keep(const float* keys, const float* values, int size, int place, std::byte* all_keys, std::byte* all_values) {
-  auto* key = reinterpret_cast<typename K::Number*>(all_keys) + place;
+  constexpr int kGroup = K::Product::kGroup;
+  auto* key = reinterpret_cast<typename K::Number*>(all_keys);
   auto* value = reinterpret_cast<typename K::Number*>(all_values) + place * padded(size, kBlock);
   K::store(values, size, value);
   for (int first = 0; first < size; first += kBlock) {
     typename K::Number some[kBlock];
     const int count = std::min(kBlock, size - first);
     K::store(keys + first, count, some);
-    for (int e = 0; e < count; e++) key[(first + e) * kBlock] = some[e];
+    for (int e = 0; e < count; e++) {
+      const int channel = first + e;
+      key[(channel / kGroup * kBlock + place) * kGroup + channel % kGroup] = some[e];
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -11,6 +12,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "session.h"
@@ -58,7 +60,7 @@ Tensor tensor_of(const std::string& name, const std::string& kind, const Any& ar
 
 std::shared_ptr<Model> load(const std::vector<PlainProgram>& programs,
                             const std::map<std::string, std::pair<std::string, Any>>& weights, const std::string& precision,
-                            int threads) {
+                            int threads, const std::optional<std::pair<std::string, std::size_t>>& image) {
   if (threads < 1 || threads > kMostThreads)
     throw std::invalid_argument(std::to_string(threads) + " threads; use 1 to " + std::to_string(kMostThreads));
   std::vector<std::pair<std::string, std::vector<Line>>> lines;
@@ -69,7 +71,16 @@ std::shared_ptr<Model> load(const std::vector<PlainProgram>& programs,
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, stored] : weights) tensors[name] = tensor_of(name, stored.first, stored.second);
   nb::gil_scoped_release release;
-  return std::make_shared<Model>(lines, tensors, precision_of(precision), threads);
+  auto arena = image ? std::make_unique<Arena>(std::make_unique<Mapped>(image->first), image->second) : std::make_unique<Arena>();
+  return std::make_shared<Model>(lines, tensors, precision_of(precision), threads, std::move(arena));
+}
+
+// What a model's weights became, piece by piece; `load` takes it back from a file.
+nb::list image_of(const Model& model) {
+  nb::list pieces;
+  for (const auto& piece : model.arena().taken())
+    pieces.append(nb::steal(PyMemoryView_FromMemory(reinterpret_cast<char*>(piece.begin), static_cast<Py_ssize_t>(piece.size), PyBUF_READ)));
+  return pieces;
 }
 
 // A session that one thread at a time may use; the model's threads serve one session at a time.
@@ -271,8 +282,10 @@ NB_MODULE(_native, m) {
       .def("describe", &describe)
       .def_prop_ro("isa", [](const Model& model) { return std::string(model.kernels().name); })
       .def_prop_ro("threads", [](const Model& model) { return model.pool().threads(); })
-      .def_prop_ro("bytes", &Model::bytes);
-  m.def("load", &load, nb::arg("programs"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
+      .def_prop_ro("bytes", &Model::bytes)
+      .def("image", &image_of, nb::keep_alive<0, 1>());
+  m.def("load", &load, nb::arg("programs"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"),
+        nb::arg("image") = nb::none());
   nb::class_<Memory>(m, "Memory")
       .def("__len__", [](const Memory& memory) { return memory.sources.size(); })
       .def("add", &Memory::add, nb::arg("more"));

@@ -1,35 +1,24 @@
 #include "cache.h"
 
 #include <algorithm>
-#include <new>
 
 namespace weft {
 
-Floats allocate(std::size_t count) {
-  auto* p = static_cast<float*>(::operator new[](std::max<std::size_t>(count, 16) * sizeof(float), std::align_val_t{64}));
-  std::fill(p, p + count, 0.0f);
-  return Floats(p);
-}
-
-Floats Blocks::take() {
-  {
-    std::lock_guard lock(lock_);
-    if (!free_.empty()) {
-      Floats block = std::move(free_.back());
-      free_.pop_back();
-      return block;
-    }
-  }
-  return allocate(shape_.block() / sizeof(float));
-}
-
-void Blocks::give(Floats block) {
+std::byte* Blocks::take() {
   std::lock_guard lock(lock_);
-  free_.push_back(std::move(block));
+  if (free_.empty()) return arena_.take(shape_.block());
+  std::byte* block = free_.back();
+  free_.pop_back();
+  return block;
+}
+
+void Blocks::give(std::byte* block) {
+  std::lock_guard lock(lock_);
+  free_.push_back(block);
 }
 
 Cache::~Cache() {
-  for (auto& block : blocks_) pool_->give(std::move(block));
+  for (std::byte* block : blocks_) pool_->give(block);
 }
 
 void Cache::keep(const std::vector<std::uint16_t>& seen) {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "arena.h"
 #include "kernels.h"
 
 namespace weft {
@@ -25,24 +26,19 @@ struct CacheShape {
   std::size_t block() const { return head() * heads * layers; }
 };
 
-struct Free {
-  void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
-};
-using Floats = std::unique_ptr<float[], Free>;
-Floats allocate(std::size_t count);
-
 // Blocks of one shape that nobody uses, for the next who asks: fresh memory costs more than a step of decoding.
 class Blocks {
 public:
   explicit Blocks(CacheShape shape) : shape_(shape) {}
   const CacheShape& shape() const { return shape_; }
-  Floats take();
-  void give(Floats block);
+  std::byte* take();
+  void give(std::byte* block);
 
 private:
   CacheShape shape_;
   std::mutex lock_;
-  std::vector<Floats> free_;
+  Arena arena_;
+  std::vector<std::byte*> free_;
 };
 
 // The positions of one text.
@@ -65,8 +61,7 @@ public:
   // Forget slots from `count` on.
   void shrink(int count);
   std::byte* keys(int block, int layer, int head) const {
-    return reinterpret_cast<std::byte*>(blocks_[block].get()) +
-           (static_cast<std::size_t>(layer) * shape_.heads + head) * shape_.head();
+    return blocks_[block] + (static_cast<std::size_t>(layer) * shape_.heads + head) * shape_.head();
   }
   std::byte* values(int block, int layer, int head) const { return keys(block, layer, head) + shape_.keys(); }
   const std::int32_t* positions() const { return positions_.data(); }
@@ -75,7 +70,7 @@ private:
   std::shared_ptr<Blocks> pool_;
   CacheShape shape_;
   int count_ = 0;
-  std::vector<Floats> blocks_;
+  std::vector<std::byte*> blocks_;
   std::vector<std::int32_t> positions_; // [blocks * kBlock], -1 where there is nothing
   std::vector<int> free_;               // slots below count_ that nobody sees, falling
 };

@@ -55,9 +55,10 @@ struct Attention {
   const std::int32_t* positions;        // [M]
   const std::uint16_t* const* visible;  // [M], each [blocks]: a bit set where the row may look; null: wherever there is a key
   bool narrow;                          // keys and values are bfloat16
-  const std::byte* const* keys;         // [blocks], each [E, kBlock]
+  const std::byte* const* keys;         // [blocks], each [E / group, kBlock, group], as a panel of a matrix
   const std::byte* const* values;       // [blocks], each [kBlock, padded E]
   const std::int32_t* key_positions;    // [blocks * kBlock]; below 0 where there is none
+  float scale;                          // of products of queries and keys
   float soft_cap;                       // 0: none
   bool causal;                          // a key must not stand after the query
   int window;                           // 0, or least distance that is too far
@@ -68,11 +69,18 @@ struct Attention {
   bool slopes_rounded;
   float* out; // as queries
   std::ptrdiff_t out_stride;
-  float* scores;  // scratch, kQueries * blocks * kBlock floats
+  float* scores;  // scratch, `attention_scratch` floats
   float* weights; // null, or [M, G, blocks * kBlock]: where the attention went
+  const std::byte* const* later; // [later_blocks], of later_bytes each: what is attended to next
+  int later_blocks;
+  std::size_t later_bytes;
 };
 
 constexpr int kQueries = 4; // rows of scores that `attend` keeps at once
+
+constexpr std::size_t attention_scratch(int size, int blocks) {
+  return static_cast<std::size_t>(kQueries) * (blocks * kBlock + padded(size));
+}
 
 // The likeliest of some logits, and what a softmax over them needs.
 struct Best {

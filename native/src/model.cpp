@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 
 namespace weft {
@@ -27,6 +28,12 @@ float from_half(std::uint16_t h) {
 }
 
 } // namespace
+
+Floats allocate(std::size_t count) {
+  auto* p = static_cast<float*>(::operator new[](std::max<std::size_t>(count, 16) * sizeof(float), std::align_val_t{64}));
+  std::fill(p, p + count, 0.0f);
+  return Floats(p);
+}
 
 std::int64_t Tensor::size() const {
   std::int64_t n = 1;
@@ -54,8 +61,9 @@ void Tensor::read(std::int64_t first, std::int64_t count, float* out) const {
 }
 
 Model::Model(const std::vector<std::pair<std::string, std::vector<Line>>>& programs, const std::map<std::string, Tensor>& weights,
-             Precision precision, int threads)
-    : kernels_(choose_kernels()), pool_(std::make_unique<Pool>(threads)), precision_(precision), weights_(&weights) {
+             Precision precision, int threads, std::unique_ptr<Arena> arena)
+    : kernels_(choose_kernels()), pool_(std::make_unique<Pool>(threads)), precision_(precision), weights_(&weights),
+      arena_(std::move(arena)) {
   for (const auto& [name, lines] : programs) {
     begin(name);
     auto& program = programs_[name];
@@ -72,6 +80,7 @@ Model::Model(const std::vector<std::pair<std::string, std::vector<Line>>>& progr
     if (!used_.count(name)) unused += (unused.empty() ? "" : ", ") + name;
   if (!unused.empty()) throw std::invalid_argument("no operation uses " + unused);
   weights_ = nullptr;
+  if (arena_->filled() && arena_->left()) throw std::invalid_argument("the image of the weights is too long");
   check();
 }
 
@@ -143,10 +152,11 @@ const float* Model::dense(const std::string& name, std::int64_t size) {
   used_[name] = true;
   auto& kept = dense_[name];
   if (!kept) {
-    kept = allocate(tensor.size());
-    tensor.read(0, tensor.size(), kept.get());
+    auto* fresh = arena_->take_of<float>(tensor.size());
+    if (!arena_->filled()) tensor.read(0, tensor.size(), fresh);
+    kept = fresh;
   }
-  return kept.get();
+  return kept;
 }
 
 // The panels are packed once, whatever biases are added to them.
@@ -155,24 +165,24 @@ const Matrix& Model::matrix(const std::vector<std::string>& weights, const std::
   for (const auto& name : weights) key += name + "|";
   auto& plain = matrices_[key];
   if (!plain) plain = packed(weights, wide ? Precision::float32 : precision_);
-  if (biases.empty()) return plain->matrix;
+  if (biases.empty()) return *plain;
   if (biases.size() != weights.size()) throw std::invalid_argument("a bias for some weights only");
   for (const auto& name : biases) key += "+" + name;
   auto& biased = matrices_[key];
-  if (biased) return biased->matrix;
-  auto fresh = std::make_unique<Owned>();
-  fresh->bias.assign(padded(plain->matrix.outputs), 0.0f);
+  if (biased) return *biased;
+  auto* bias = arena_->take_of<float>(padded(plain->outputs));
   std::int64_t row = 0;
-  for (std::size_t i = 0; i < biases.size(); row += tensor(weights[i++]).rows())
-    if (!biases[i].empty())
-      std::copy_n(dense(biases[i], tensor(weights[i]).rows()), tensor(weights[i]).rows(), fresh->bias.data() + row);
-  fresh->matrix = plain->matrix;
-  fresh->matrix.bias = fresh->bias.data();
-  biased = std::move(fresh);
-  return biased->matrix;
+  for (std::size_t i = 0; i < biases.size(); row += tensor(weights[i++]).rows()) {
+    if (biases[i].empty()) continue;
+    const float* own = dense(biases[i], tensor(weights[i]).rows());
+    if (!arena_->filled()) std::copy_n(own, tensor(weights[i]).rows(), bias + row);
+  }
+  biased = std::make_unique<Matrix>(*plain);
+  biased->bias = bias;
+  return *biased;
 }
 
-std::unique_ptr<Owned> Model::packed(const std::vector<std::string>& weights, Precision precision) {
+std::unique_ptr<Matrix> Model::packed(const std::vector<std::string>& weights, Precision precision) {
   if (weights.empty()) throw std::invalid_argument("a matrix without weights");
   std::vector<const Tensor*> parts;
   std::int64_t rows = 0;
@@ -187,27 +197,27 @@ std::unique_ptr<Owned> Model::packed(const std::vector<std::string>& weights, Pr
     throw std::invalid_argument("weight " + weights[0] + " has an impossible shape");
   if (precision == Precision::int8 && parts[0]->columns() > kMostInt8)
     throw std::invalid_argument("weight " + weights[0] + " has more than " + std::to_string(kMostInt8) + " inputs, too many for int8");
-  auto fresh = std::make_unique<Owned>();
-  fresh->matrix.precision = precision;
-  fresh->matrix.outputs = static_cast<int>(rows);
-  fresh->matrix.inputs = static_cast<int>(parts[0]->columns());
-  pack(*fresh, parts);
-  widest_operand_ = std::max(widest_operand_, kernels_.operand_bytes(precision, fresh->matrix.inputs));
+  auto fresh = std::make_unique<Matrix>();
+  fresh->precision = precision;
+  fresh->outputs = static_cast<int>(rows);
+  fresh->inputs = static_cast<int>(parts[0]->columns());
+  fresh->panel_bytes = kernels_.panel_bytes(precision, fresh->inputs);
+  const std::size_t bytes = fresh->panel_bytes * ((fresh->outputs + kernels_.panel - 1) / kernels_.panel);
+  std::byte* panels = arena_->take(bytes);
+  const bool scaled = precision == Precision::int8;
+  float* scales = scaled ? arena_->take_of<float>(padded(fresh->outputs)) : nullptr;
+  auto* offsets = scaled ? arena_->take_of<std::int32_t>(padded(fresh->outputs)) : nullptr;
+  if (!arena_->filled()) pack(*fresh, parts, panels, scales, offsets);
+  fresh->panels = panels;
+  fresh->scales = scales;
+  fresh->offsets = offsets;
+  bytes_ += bytes;
+  widest_operand_ = std::max(widest_operand_, kernels_.operand_bytes(precision, fresh->inputs));
   return fresh;
 }
 
-void Model::pack(Owned& owned, const std::vector<const Tensor*>& parts) {
-  Matrix& m = owned.matrix;
-  const int panels = (m.outputs + kernels_.panel - 1) / kernels_.panel;
-  m.panel_bytes = kernels_.panel_bytes(m.precision, m.inputs);
-  owned.bytes = m.panel_bytes * panels;
-  owned.panels = Floats(static_cast<float*>(::operator new[](owned.bytes, std::align_val_t{64})));
-  if (m.precision == Precision::int8) {
-    owned.scales.assign(padded(m.outputs), 0.0f);
-    owned.offsets.assign(padded(m.outputs), 0);
-  }
-  auto* bytes = reinterpret_cast<std::byte*>(owned.panels.get());
-  pool_->run(panels, [&](int panel, int) {
+void Model::pack(const Matrix& m, const std::vector<const Tensor*>& parts, std::byte* panels, float* scales, std::int32_t* offsets) {
+  pool_->run((m.outputs + kernels_.panel - 1) / kernels_.panel, [&](int panel, int) {
     std::vector<float> rows(static_cast<std::size_t>(kernels_.panel) * m.inputs);
     const int first = panel * kernels_.panel, count = std::min(kernels_.panel, m.outputs - first);
     std::int64_t start = 0;
@@ -217,19 +227,9 @@ void Model::pack(Owned& owned, const std::vector<const Tensor*>& parts) {
       if (from < to) part->read((from - start) * m.inputs, (to - from) * m.inputs, rows.data() + (from - first) * m.inputs);
       start += part->rows();
     }
-    const bool scaled = m.precision == Precision::int8;
-    kernels_.pack(m.precision, rows.data(), count, m.inputs, bytes + panel * m.panel_bytes,
-                  scaled ? owned.scales.data() + first : nullptr, scaled ? owned.offsets.data() + first : nullptr);
+    kernels_.pack(m.precision, rows.data(), count, m.inputs, panels + panel * m.panel_bytes, scales ? scales + first : nullptr,
+                  offsets ? offsets + first : nullptr);
   });
-  m.panels = bytes;
-  m.scales = owned.scales.data();
-  m.offsets = owned.offsets.data();
-}
-
-std::size_t Model::bytes() const {
-  std::size_t total = 0;
-  for (const auto& [name, owned] : matrices_) total += owned ? owned->bytes : 0;
-  return total;
 }
 
 } // namespace weft

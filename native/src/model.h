@@ -64,19 +64,19 @@ struct Output {
   float soft_cap = 0;
 };
 
-struct Owned {
-  Matrix matrix;
-  std::vector<float> scales, bias;
-  std::vector<std::int32_t> offsets;
-  Floats panels;
-  std::size_t bytes = 0;
+// Memory for rows of activations.
+struct Free {
+  void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
 };
+using Floats = std::unique_ptr<float[], Free>;
+Floats allocate(std::size_t count);
 
 class Model {
 public:
   // programs: by name (encoder, memory, decoder, head). weights: all of them are used, or this throws std::invalid_argument.
+  // arena: where they go once they are packed; filled: they are there already, and only the shapes of `weights` are looked at.
   Model(const std::vector<std::pair<std::string, std::vector<Line>>>& programs, const std::map<std::string, Tensor>& weights,
-        Precision precision, int threads);
+        Precision precision, int threads, std::unique_ptr<Arena> arena);
 
   const Program& program(const std::string& name) const;
   bool has(const std::string& name) const { return programs_.count(name) > 0; }
@@ -100,7 +100,8 @@ public:
   const Kernels& kernels() const { return kernels_; }
   Pool& pool() const { return *pool_; }
   Precision precision() const { return precision_; }
-  std::size_t bytes() const;
+  std::size_t bytes() const { return bytes_; } // of matrices
+  const Arena& arena() const { return *arena_; }
   std::size_t widest_operand() const { return widest_operand_; }
 
   CacheShape encoder, own, cross; // of an encoder's layer, of what a decoder has read, and of its sources
@@ -113,16 +114,18 @@ private:
   void begin(const std::string& program);
   void check() const;
   int check_width(int number, const std::string& name, int width) const;
-  std::unique_ptr<Owned> packed(const std::vector<std::string>& weights, Precision precision);
-  void pack(Owned& owned, const std::vector<const Tensor*>& parts);
+  std::unique_ptr<Matrix> packed(const std::vector<std::string>& weights, Precision precision);
+  void pack(const Matrix& matrix, const std::vector<const Tensor*>& parts, std::byte* panels, float* scales, std::int32_t* offsets);
 
   const Kernels& kernels_;
   std::unique_ptr<Pool> pool_;
   Precision precision_;
   const std::map<std::string, Tensor>* weights_;
   std::map<std::string, bool> used_;
-  std::map<std::string, std::unique_ptr<Owned>> matrices_;
-  std::map<std::string, Floats> dense_;
+  std::unique_ptr<Arena> arena_;
+  std::map<std::string, std::unique_ptr<Matrix>> matrices_;
+  std::map<std::string, const float*> dense_;
+  std::size_t bytes_ = 0;
   std::map<std::string, int> buffers_;
   std::set<int> written_; // by the program that is built
   std::string building_;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kBits = 20;
 constexpr std::uint64_t kMask = (1u << kBits) - 1;
-constexpr auto kPatience = std::chrono::microseconds(200); // how long a thread spins before it sleeps
+constexpr auto kPatience = std::chrono::milliseconds(2); // how long a thread spins before it sleeps: longer than what is between two steps
 
 void pause() {
 #if defined(__x86_64__)

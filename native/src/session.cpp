@@ -100,6 +100,7 @@ void Session::run(const std::string& program) {
     feed_ = Feed{};
     throw;
   }
+  if (model_->arena().cut()) throw std::runtime_error("the file of packed weights was cut short while it was open; load the model again");
 }
 
 // What comes in, before anything changes.
@@ -297,8 +298,9 @@ void Session::multiply(const Matrix& matrix, int input, int output, Activation a
       kernels().product(product, 0, panels);
       continue;
     }
-    const int pieces = std::min(panels, pool().threads() * 4), each = (panels / pieces + 1) / 2 * 2;
-    const int piece = std::max(each, panels >= 2 * pool().threads() ? 2 : 1); // one row goes over two panels at once
+    const int threads = pool().threads(), wanted = rows == 1 ? 4 : 2; // panels; one row goes over four at once
+    const int together = panels >= wanted * threads ? wanted : 1;
+    const int piece = (panels / (4 * threads) + together) / together * together;
     pool().run((panels + piece - 1) / piece, [&](int item, int) {
       kernels().product(product, item * piece, std::min(panels, (item + 1) * piece));
     });

@@ -59,23 +59,33 @@ inline bool any_above(F32 v, float bound) {
 #endif
 }
 
-// Cephes' expf: 2^n times a polynomial; 0 below -87.3.
-inline F32 exp(F32 x) {
-  const F32 bounded = min(max(x, splat(-87.3f)), splat(88.7f));
-  const F32 shift = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to a whole number
-  const F32 rounded = fma(bounded, splat(1.44269504f), shift) - shift;
-  F32 r = fma(rounded, splat(-0.693359375f), bounded);
-  r = fma(rounded, splat(2.12194440e-4f), r);
+inline F32 polynomial(F32 r) { // e^r near 0
   F32 p = splat(1.9875691500e-4f);
   p = fma(p, r, splat(1.3981999507e-3f));
   p = fma(p, r, splat(8.3334519073e-3f));
   p = fma(p, r, splat(4.1665795894e-2f));
   p = fma(p, r, splat(1.6666665459e-1f));
   p = fma(p, r, splat(5.0000001201e-1f));
-  p = fma(p, r * r, r + 1.0f);
+  return fma(p, r * r, r + 1.0f);
+}
+// Cephes' expf: 2^n times a polynomial; 0 below -87.3.
+inline F32 exp(F32 x) {
+#if defined(__AVX512F__)
+  const F32 within = max(x, splat(-150.0f)); // 2^-217 is 0
+  const F32 n = _mm512_roundscale_ps(within * splat(1.44269504f), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const F32 rest = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), within));
+  return _mm512_scalef_ps(polynomial(rest), n);
+#else
+  const F32 bounded = min(max(x, splat(-87.3f)), splat(88.7f));
+  const F32 shift = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to a whole number
+  const F32 rounded = fma(bounded, splat(1.44269504f), shift) - shift;
+  F32 r = fma(rounded, splat(-0.693359375f), bounded);
+  r = fma(rounded, splat(2.12194440e-4f), r);
+  const F32 p = polynomial(r);
   const I32 exponent = (__builtin_convertvector(rounded, I32) + 127) << 23;
   const F32 value = p * from_bits(exponent);
   return x < splat(-87.3f) ? F32{} : value;
+#endif
 }
 
 inline F32 sigmoid(F32 x) { return 1.0f / (1.0f + exp(-x)); }

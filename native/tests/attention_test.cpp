@@ -45,6 +45,7 @@ bool looks(const Attention& a, const Memory& memory, int m, int s) {
 double score(const Attention& a, const Memory& memory, int m, int g, int s) {
   double found = 0;
   for (int e = 0; e < a.size; e++) found += static_cast<double>(a.queries[m * a.query_stride + g * a.size + e]) * memory.keys[s * a.size + e];
+  found *= a.scale;
   if (a.soft_cap > 0) found = a.soft_cap * std::tanh(found / a.soft_cap);
   const int key = memory.positions[s], distance = key - a.positions[m];
   if (a.bias) found += a.bias[g * (2 * a.bias_reach + 1) + a.bias_reach + std::clamp(distance, -a.bias_reach, a.bias_reach)];
@@ -74,8 +75,9 @@ void test_one(const Kernels& k, Chance& chance, int size, int rows, int blocks, 
                            ", " + std::to_string(blocks) + " blocks";
   const Memory memory(k, chance, size, blocks, narrow);
   const std::ptrdiff_t stride = group * size + 3;
-  const auto queries = chance.numbers(rows * stride);
-  std::vector<float> out(rows * stride), scores(static_cast<std::size_t>(kQueries) * memory.slots),
+  auto queries = chance.numbers(rows * stride);
+  for (float& x : queries) x = narrow ? rounded(x) : x; // as a product of bfloat16 takes them
+  std::vector<float> out(rows * stride), scores(attention_scratch(size, blocks)),
       weights(static_cast<std::size_t>(rows) * group * memory.slots), slopes = chance.numbers(group), bias;
   std::vector<std::int32_t> positions(rows);
   std::vector<std::vector<std::uint16_t>> seen(rows, std::vector<std::uint16_t>(blocks));
@@ -106,6 +108,7 @@ void test_one(const Kernels& k, Chance& chance, int size, int rows, int blocks, 
   a.keys = keys.data();
   a.values = values.data();
   a.key_positions = memory.positions.data();
+  a.scale = chance.coin() ? 0.5f : 1.0f;
   a.soft_cap = chance.coin() ? 2.0f : 0.0f;
   a.causal = chance.coin();
   if (chance.coin()) a.window = 1 + chance.below(memory.slots);

@@ -15,8 +15,11 @@ Line = tuple[str, Sequence[str], Sequence[str], Sequence[str], Mapping[str, int 
 """Operation, buffers, weights, their biases, settings."""
 
 def load(programs: Sequence[tuple[str, Sequence[Line]]], weights: Mapping[str, tuple[str, np.ndarray]], precision: str,
-         threads: int) -> Model:
-    """weights: name -> (F32, F16 or BF16; the array, of uint16 for narrow ones). They are copied into packed panels."""
+         threads: int, image: tuple[str, int] | None = None) -> Model:
+    """weights: name -> (F32, F16 or BF16; the array, of uint16 for narrow ones). They are copied into packed panels.
+
+    image: a file, and where in it `Model.image` of the same model, precision and instruction set begins, its pieces one after
+    the other; it is mapped into memory, and of the weights only the shapes are looked at."""
 
 class Model:
     """Packed weights and programs; any number of sessions, of which one computes at a time."""
@@ -28,6 +31,8 @@ class Model:
     @property
     def bytes(self) -> int:
         """Of packed matrices."""
+    def image(self) -> list[memoryview]:
+        """All that the weights became."""
     def describe(self) -> list[tuple[str, str]]:
         """(program, operation) in order."""
 

@@ -15,6 +15,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "measure.h"
 #include "session.h"
 
 namespace nb = nanobind;
@@ -58,11 +59,15 @@ Tensor tensor_of(const std::string& name, const std::string& kind, const Any& ar
   return tensor;
 }
 
+void check_threads(int threads) {
+  if (threads < 1 || threads > kMostThreads)
+    throw std::invalid_argument(std::to_string(threads) + " threads; use 1 to " + std::to_string(kMostThreads));
+}
+
 std::shared_ptr<Model> load(const std::vector<PlainProgram>& programs,
                             const std::map<std::string, std::pair<std::string, Any>>& weights, const std::string& precision,
                             int threads, const std::optional<std::pair<std::string, std::size_t>>& image) {
-  if (threads < 1 || threads > kMostThreads)
-    throw std::invalid_argument(std::to_string(threads) + " threads; use 1 to " + std::to_string(kMostThreads));
+  check_threads(threads);
   std::vector<std::pair<std::string, std::vector<Line>>> lines;
   for (const auto& [name, plain] : programs) {
     auto& program = lines.emplace_back(name, std::vector<Line>{}).second;
@@ -264,6 +269,30 @@ private:
   std::mutex lock_;
 };
 
+using PlainPasses = std::pair<double, std::vector<double>>;
+
+void check_seconds(double seconds) {
+  if (!(seconds >= 0 && seconds <= 3600)) throw std::invalid_argument(std::to_string(seconds) + " seconds; use 0 to 3600");
+}
+
+PlainPasses read_speed(std::size_t bytes, int threads, double seconds) {
+  check_threads(threads);
+  check_seconds(seconds);
+  check_affordable(bytes, "reading so much");
+  nb::gil_scoped_release release;
+  Passes passes = read_passes(bytes, threads, seconds);
+  return {passes.each, std::move(passes.seconds)};
+}
+
+PlainPasses product_speed(const std::string& precision, int threads, double seconds) {
+  check_threads(threads);
+  check_seconds(seconds);
+  const Precision chosen = precision_of(precision);
+  nb::gil_scoped_release release;
+  Passes passes = product_passes(chosen, threads, seconds);
+  return {passes.each, std::move(passes.seconds)};
+}
+
 std::vector<std::pair<std::string, std::string>> describe(const Model& model) {
   std::vector<std::pair<std::string, std::string>> lines;
   for (const auto& [name, program] : model.programs())
@@ -286,6 +315,8 @@ NB_MODULE(_native, m) {
       .def("image", &image_of, nb::keep_alive<0, 1>());
   m.def("load", &load, nb::arg("programs"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"),
         nb::arg("image") = nb::none());
+  m.def("read_speed", &read_speed, nb::arg("bytes"), nb::arg("threads"), nb::arg("seconds"));
+  m.def("product_speed", &product_speed, nb::arg("precision"), nb::arg("threads"), nb::arg("seconds"));
   nb::class_<Memory>(m, "Memory")
       .def("__len__", [](const Memory& memory) { return memory.sources.size(); })
       .def("add", &Memory::add, nb::arg("more"));

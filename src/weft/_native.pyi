@@ -21,6 +21,12 @@ def load(programs: Sequence[tuple[str, Sequence[Line]]], weights: Mapping[str, t
     image: a file, and where in it `Model.image` of the same model, precision and instruction set begins, its pieces one after
     the other; it is mapped into memory, and of the weights only the shapes are looked at."""
 
+def read_speed(bytes: int, threads: int, seconds: float) -> tuple[float, list[float]]:
+    """Bytes read in a pass, and the seconds of each pass: all threads over one buffer, about `seconds` long."""
+
+def product_speed(precision: str, threads: int, seconds: float) -> tuple[float, list[float]]:
+    """Operations in a pass (a multiplication and an addition are two), and the seconds of each pass."""
+
 class Model:
     """Packed weights and programs; any number of sessions, of which one computes at a time."""
 

@@ -19,6 +19,7 @@ VERBS = {
     "export": "make a Hugging Face checkpoint of a bundle",
     "show": "show a model's architecture",
     "explain": "show how a model comes to its output, step by step",
+    "bench": "measure a model's speed here, beside the machine's limits and other programs",
     "doctor": "prove on a model that batches, padding, caches and searches hold",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from contextlib import nullcontext
 from typing import Any
 
@@ -45,12 +46,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--new-tokens", type=int, metavar="N", help="tokens to generate (default: 32 to translate, else 64)")
     parser.add_argument("--json", action="store_true", help="one JSON object, with the range of every number")
     arguments = parser.parse_args(argv)
-    for name, value, most in (("--threads", arguments.threads, 256), ("--beams", arguments.beams, 64),
-                              ("--prompt-tokens", arguments.prompt_tokens, 1 << 20),
-                              ("--new-tokens", arguments.new_tokens, 1 << 20), *(("--batch", n, 4096) for n in arguments.batch)):
-        if value is not None:
-            check_number(name, value, int, Range(1, most))
-    check_number("--seconds", arguments.seconds, float, Range(0, 3600))
+    _check(arguments)
     bundle = open_bundle(find_model(arguments.model))
     with _status() as say:
         found = bench(bundle, arguments.precision, threads=arguments.threads, seconds=arguments.seconds,
@@ -58,6 +54,16 @@ def run(argv: list[str]) -> int:
                       with_peers=arguments.peers, **({"say": say} if say else {}))
     print(json.dumps(found, indent=1) if arguments.json else "\n".join(_lines(found)))
     return 1 if any(name.startswith("weft ") for name in found["left_out"]) else 0
+
+
+def _check(arguments: Namespace) -> None:
+    """Raises UsageError for numbers that cannot be."""
+    most = {"threads": 256, "beams": 64, "prompt_tokens": 1 << 20, "new_tokens": 1 << 20}
+    given = [(name, getattr(arguments, name), limit) for name, limit in most.items()]
+    for name, value, limit in [*given, *(("batch", batch, 4096) for batch in arguments.batch)]:
+        if value is not None:
+            check_number(f"--{name.replace('_', '-')}", value, int, Range(1, limit))
+    check_number("--seconds", arguments.seconds, float, Range(0, 3600))
 
 
 class _Status:

@@ -18,6 +18,7 @@ import numpy as np
 from weft.backends import choose, open_runner
 from weft.bundle import Bundle, open_bundle
 from weft.decode import generate_batch
+from weft.errors import UsageError
 from weft.inspect import peers
 from weft.inspect.contest import Lap, Make, Race, Say, Step, Work, apart
 from weft.spec import config as c
@@ -90,6 +91,10 @@ def works(bundle: Bundle, batches: Sequence[int], read: int | None, new: int | N
         length, searches = read or min(128, config.window.target - count), dict.fromkeys([1])
     else:
         length, count, searches = read or min(128, config.window.source), 0, dict.fromkeys([1])
+    window, whole = (config.window.target, length + count) if config.encoder is None else (config.window.source, length)
+    if whole > window or (config.encoder is not None and count >= config.window.target):
+        raise UsageError(f"{length} tokens read and {count} new ones do not fit the model's window of {config.window.source} "
+                         f"and {config.window.target}; ask for fewer (--prompt-tokens, --new-tokens)")
     ends = (config.special.eos,) if config.encoder is not None and generates else ()
     return [Work(_rows(config, batch, length, ends), count, search) for batch in batches for search in searches]
 
@@ -97,10 +102,10 @@ def works(bundle: Bundle, batches: Sequence[int], read: int | None, new: int | N
 def _rows(config: c.ModelConfig, batch: int, length: int, ends: tuple[int | None, ...]) -> tuple[tuple[int, ...], ...]:
     """[batch, length] ids, of which the last is that of the end where there is one."""
     special = config.special
-    odd = {special.pad, special.unk, special.bos, special.eos, special.start, special.mask, *special.prefix, *(special.suffix or ())}
+    odd = {special.pad, special.unk, special.bos, special.eos, special.start, special.mask, *special.prefix, *special.ending}
     usual = [token for token in range(min(config.vocabulary, 4096)) if token not in odd]
     drawn = np.random.default_rng(0).choice(usual, (batch, length - len(ends))).tolist()
-    return tuple((*row, *ends) for row in drawn)  # type: ignore[arg-type]
+    return tuple((*row, *ends) for row in drawn)
 
 
 def weft(path: str, precision: str, threads: int) -> tuple[Step, dict[str, Any]]:
@@ -117,7 +122,7 @@ def weft(path: str, precision: str, threads: int) -> tuple[Step, dict[str, Any]]
         found = generate_batch(runner, options=options, **given)
         assert all(len(one[0].tokens) == new for one in found)
 
-    engine = getattr(runner, "model", None)
+    engine: Any = getattr(runner, "model", None)
     if not hasattr(engine, "describe"):
         return step, {}
     pattern = re.compile(r"(?:linear|output) \[(\d+), (\d+)\] (\w+)")

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -84,9 +84,11 @@ class _Process:
         return self.answer()
 
     def end(self) -> None:
+        """Its line's end ends it; by force where it does something else."""
+        self._line.close()
+        self._process.join(5)
         self._process.terminate()
         self._process.join()
-        self._line.close()
 
 
 def _run(line: Connection, threads: int, function: Callable[..., Any], *arguments: Any) -> None:
@@ -106,7 +108,7 @@ def _run(line: Connection, threads: int, function: Callable[..., Any], *argument
         line.send((False, f"{type(error).__name__}: {' '.join(str(error).split())}"))
 
 
-def _contestant(make: Make) -> Iterator[Any]:
+def _contestant(make: Make) -> Generator[Any, Work, None]:
     """Facts, then a Lap for each work."""
     step, facts = make()
     gc.collect()
@@ -123,7 +125,7 @@ def _contestant(make: Make) -> Iterator[Any]:
         work = yield Lap(first, whole, _peak_memory())
 
 
-def _once(function: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+def _once(function: Callable[..., Any], *arguments: Any) -> Generator[Any, None, None]:
     yield function(*arguments)
 
 

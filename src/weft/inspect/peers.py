@@ -30,7 +30,7 @@ Apart = Callable[..., str]
 
 
 def prepared(bundle: Bundle, folder: Path, threads: int, apart: Apart) -> tuple[dict[str, Make], dict[str, str]]:
-    """What makes the steps of those that can run the bundle, and why the others cannot. folder: an empty one for their files."""
+    """What makes the steps of those that can run the bundle, and why the others cannot. folder: for their files."""
     left_out = {name: f"not installed: {', '.join(lacking)}" for name, packages in NEEDED.items()
                 if (lacking := [package for package in packages if find_spec(package) is None])}
     if len(left_out) == len(NEEDED):
@@ -68,6 +68,10 @@ def _export(bundle: Bundle, folder: Path) -> None:
     raise UsageError(min(reasons, key=lambda reason: (" would be " not in reason, reason.count(" would be "), len(reason))))
 
 
+def _config(folder: Path | str) -> dict[str, Any]:
+    return json.loads((Path(folder) / "config.json").read_text("utf-8"))
+
+
 # ---------------------------------------------------------------- Hugging Face transformers
 
 
@@ -81,7 +85,7 @@ def _hugging_face(folder: Path, dtype: str, threads: int) -> tuple[Step, dict[st
     import transformers
 
     torch.set_num_threads(threads)
-    architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
+    architecture = _config(folder)["architectures"][0]
     model = getattr(transformers, architecture).from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
 
     def step(work: Work, new: int) -> None:
@@ -108,8 +112,18 @@ def _to_ctranslate2(checkpoint: Path, folder: Path) -> None:
 
     class Converter(TransformersConverter):
         def load_tokenizer(self, tokenizer_class: Any, path: str, **options: Any) -> Any:
-            """The tokenizer.json, whichever files the checkpoint's own class would want: ids are all that counts."""
-            return transformers.PreTrainedTokenizerFast.from_pretrained(path)
+            """The tokenizer.json, whichever files the checkpoint's own class would want, and a token for every row of the
+            embedding: ids are all that counts here."""
+            tokenizer, rows = transformers.PreTrainedTokenizerFast.from_pretrained(path), _config(path)["vocab_size"]
+            tokenizer.add_tokens([f"<row {row}>" for row in range(len(tokenizer), rows)])
+            return tokenizer
+
+        def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
+            """transformers 5 has dropped the kinds of positions of BERT, which the converter asks for."""
+            model = super().load_model(model_class, path, **options)
+            if model.config.model_type == "bert" and not hasattr(model.config, "position_embedding_type"):
+                model.config.position_embedding_type = "absolute"
+            return model
 
     Converter(str(checkpoint)).convert(str(folder))
 
@@ -129,7 +143,7 @@ def _ctranslate2(folder: Path, workers: int, threads: int) -> tuple[Step, dict[s
     import ctranslate2
 
     names = _ctranslate2_tokens(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = _config(folder)
     options = {"device": "cpu", "compute_type": "int8", "inter_threads": workers, "intra_threads": threads}
 
     def named(work: Work, end: int | None = None) -> list[list[str]]:
@@ -173,7 +187,7 @@ def _to_gguf(checkpoint: Path, path: Path) -> None:
     """Q8_0 of a LLaMA, Qwen 2 or GPT-2 shape, without a vocabulary. Layouts are those of convert_hf_to_gguf.py."""
     import gguf
 
-    config = json.loads((checkpoint / "config.json").read_text())
+    config = _config(checkpoint)
     kinds = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2, "gpt2": gguf.MODEL_ARCH.GPT2}
     if config["model_type"] not in kinds:
         raise ValueError(f"gguf files are written here of {', '.join(kinds)}, not of {config['model_type']}")

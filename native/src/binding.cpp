@@ -121,6 +121,12 @@ public:
     const auto chosen = list(tokens);
     locked([&] { session_.choose(chosen); });
   }
+  void limit(const std::vector<std::vector<std::int32_t>>& lists) {
+    output();
+    for (const auto& list : lists)
+      if (list.empty()) throw std::invalid_argument("a shortlist of no tokens");
+    locked([&] { session_.limit(lists); });
+  }
   void spread(int copies) {
     if (copies < 1 || copies > kMostTokens) throw std::invalid_argument(std::to_string(copies) + " copies");
     locked([&] { session_.spread(copies); });
@@ -328,6 +334,7 @@ NB_MODULE(_native, m) {
       .def("start", &Guarded::start, nb::arg("sources"), nb::arg("memory").none())
       .def("join", &Guarded::join, nb::arg("sources"), nb::arg("memory").none())
       .def("choose", &Guarded::choose, as_it_is("tokens"))
+      .def("limit", &Guarded::limit, nb::arg("lists"))
       .def("spread", &Guarded::spread, nb::arg("copies"))
       .def("feed", &Guarded::feed, as_it_is("ids"), as_it_is("counts"), nb::arg("whole"), nb::arg("wanted"))
       .def("gather", &Guarded::gather, as_it_is("rows"))

@@ -99,6 +99,8 @@ struct Kernels {
 
   // rows: [count, K], count <= panel; the rest of the panel becomes zero. scales, offsets: of this panel, int8 only.
   void (*pack)(Precision, const float* rows, int count, int inputs, std::byte* panel, float* scales, std::int32_t* offsets);
+  // Output `row` of the matrix to `place` of another panel of the same inputs.
+  void (*copy_row)(const Matrix&, int row, std::byte* panel, int place);
   // Row `row` of the matrix times `scale`, [K].
   void (*unpack)(const Matrix&, int row, float scale, float* out);
   // One row of activations [K] as a product takes it; scale: int8 only.

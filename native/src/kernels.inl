@@ -11,6 +11,7 @@ constexpr Kernels table(const char* name) {
           .panel_bytes = panel_bytes,
           .operand_bytes = operand_bytes,
           .pack = pack,
+          .copy_row = copy_row,
           .unpack = unpack,
           .prepare = prepare,
           .product = product,

@@ -213,6 +213,16 @@ void pack(Precision precision, const float* rows, int count, int inputs, std::by
   });
 }
 
+void copy_row(const Matrix& matrix, int row, std::byte* panel, int place) {
+  with_precision(matrix.precision, [&](auto t) {
+    using T = decltype(t);
+    constexpr std::size_t kUnit = sizeof(typename T::Weight) * T::kGroup; // what stands together of one output
+    const std::byte* from = matrix.panels + row / kPanel * matrix.panel_bytes + row % kPanel * kUnit;
+    std::byte* to = panel + place * kUnit;
+    for (int k = 0; k < grouped<T>(matrix.inputs) / T::kGroup; k++) std::memcpy(to + k * kPanel * kUnit, from + k * kPanel * kUnit, kUnit);
+  });
+}
+
 void unpack(const Matrix& matrix, int row, float scale, float* out) {
   with_precision(matrix.precision, [&](auto t) {
     using T = decltype(t);

@@ -182,6 +182,47 @@ void Session::join(int sources, const Memory* memory) {
   }
 }
 
+std::shared_ptr<const Shortlist> Session::shortlist(const Ids& ids) const {
+  const Matrix& all = *model_->output.matrix;
+  for (std::size_t i = 0; i < ids.size(); i++)
+    if (ids[i] < 0 || ids[i] >= all.outputs || (i && ids[i] <= ids[i - 1]))
+      throw std::out_of_range("token id " + std::to_string(ids[i]) + " of a shortlist; they rise, from 0 to " + std::to_string(all.outputs - 1));
+  const int panel = kernels().panel, count = static_cast<int>(ids.size()), panels = (count + panel - 1) / panel;
+  const std::size_t floats = panels * all.panel_bytes / sizeof(float), padded = static_cast<std::size_t>(panels) * panel;
+  auto made = std::make_shared<Shortlist>();
+  made->ids = ids;
+  made->panels = allocate(floats);
+  std::fill_n(made->panels.get(), floats, 0.0f);
+  const auto copied = [&](const auto* from) {
+    Floats to = allocate(padded);
+    std::fill_n(to.get(), padded, 0.0f);
+    for (int i = 0; i < count; i++) std::memcpy(to.get() + i, from + ids[i], sizeof(float));
+    return to;
+  };
+  if (all.scales) made->scales = copied(all.scales);
+  if (all.offsets) made->offsets = copied(all.offsets);
+  if (all.bias) made->bias = copied(all.bias);
+  auto* begin = reinterpret_cast<std::byte*>(made->panels.get());
+  for (int i = 0; i < count; i++) kernels().copy_row(all, ids[i], begin + i / panel * all.panel_bytes, i % panel);
+  made->matrix = {all.precision, count, all.inputs, begin, all.panel_bytes, made->scales.get(),
+                  reinterpret_cast<const std::int32_t*>(made->offsets.get()), made->bias.get()};
+  return made;
+}
+
+void Session::limit(const std::vector<std::vector<std::int32_t>>& lists) {
+  std::vector<Source*> sources;
+  for (const Row& row : rows_)
+    if (sources.empty() || sources.back() != row.source.get()) sources.push_back(row.source.get());
+  if (sources.size() != lists.size())
+    throw std::invalid_argument(std::to_string(lists.size()) + " shortlists for " + std::to_string(sources.size()) + " sources");
+  std::size_t bytes = 0;
+  for (const auto& list : lists) bytes += (list.size() / kernels().panel + 1) * model_->output.matrix->panel_bytes;
+  check_affordable(bytes, "the shortlists of so many sources");
+  std::vector<std::shared_ptr<const Shortlist>> made(lists.size());
+  pool().run(static_cast<int>(lists.size()), [&](int i, int) { made[i] = shortlist(lists[i]); });
+  for (std::size_t i = 0; i < lists.size(); i++) sources[i]->shortlist = std::move(made[i]);
+}
+
 void Session::spread(int copies) {
   check_rows(static_cast<std::size_t>(this->rows()) * copies);
   std::vector<std::int32_t> rows;
@@ -312,15 +353,42 @@ void Session::choose(const std::vector<std::int32_t>& tokens) {
   float* x = buffer(model_->hidden);
   const std::ptrdiff_t wide = stride(model_->hidden);
   int row = 0;
+  std::vector<Group> groups;
+  auto group = feed_.groups.begin();
   for (const int token : tokens) {
     if (token < row || token >= count()) throw std::out_of_range("token " + std::to_string(token) + " of those read last");
     if (token != row) std::copy_n(x + token * wide, wide, x + row * wide);
+    while (group != feed_.groups.end() && token >= group->first + group->count) ++group;
+    if (group != feed_.groups.end() && (groups.empty() || groups.back().source != group->source))
+      groups.push_back({group->source, row, 0, group->hidden});
+    if (!groups.empty()) groups.back().count++;
     row++;
   }
   feed_.count = row;
+  feed_.groups = std::move(groups);
 }
 
 void Session::head() { run("head"); }
+
+// What the output layer is multiplied with, of all rows.
+std::byte* Session::head_operands(std::size_t stride) {
+  const Output& output = model_->output;
+  std::byte* operands = operand(count(), stride);
+  const float* x = buffer(output.input);
+  each(output.matrix->inputs, [&](int row) {
+    kernels().prepare(output.matrix->precision, x + row * this->stride(output.input), output.matrix->inputs, operands + row * stride,
+                      &operand_scales_[row]);
+  });
+  return operands;
+}
+
+void Session::cap(float* logits, int columns) const {
+  const float most = model_->output.soft_cap;
+  if (most <= 0) return;
+  kernels().scale(1.0f / most, logits, columns);
+  kernels().activate(Activation::tanh, logits, columns);
+  kernels().scale(most, logits, columns);
+}
 
 // Calls f(rows' logits [count, kChunk], first row, count, first column, columns, thread) for pieces that cover all logits;
 // pieces of one row come with rising columns on each thread.
@@ -328,12 +396,7 @@ template <class F> void Session::pieces(F f) {
   const Output& output = model_->output;
   const Matrix& matrix = *output.matrix;
   const std::size_t stride = kernels().operand_bytes(matrix.precision, matrix.inputs);
-  std::byte* operands = operand(count(), stride);
-  const float* x = buffer(output.input);
-  each(matrix.inputs, [&](int row) {
-    kernels().prepare(matrix.precision, x + row * this->stride(output.input), matrix.inputs, operands + row * stride,
-                      &operand_scales_[row]);
-  });
+  const std::byte* operands = head_operands(stride);
   const int chunks = (matrix.outputs + kChunk - 1) / kChunk, panels = (matrix.outputs + kernels().panel - 1) / kernels().panel;
   const int per_chunk = kChunk / kernels().panel;
   pool().run(chunks, [&](int chunk, int thread) {
@@ -345,12 +408,7 @@ template <class F> void Session::pieces(F f) {
                             matrix.precision == Precision::int8 ? operand_scales_.data() + first : nullptr, rows,
                             Activation::none, nullptr, out, kChunk, chunk * kChunk};
       kernels().product(product, chunk * per_chunk, std::min(panels, (chunk + 1) * per_chunk));
-      if (output.soft_cap > 0)
-        for (int row = 0; row < rows; row++) {
-          kernels().scale(1.0f / output.soft_cap, out + row * kChunk, columns);
-          kernels().activate(Activation::tanh, out + row * kChunk, columns);
-          kernels().scale(output.soft_cap, out + row * kChunk, columns);
-        }
+      for (int row = 0; row < rows; row++) cap(out + row * kChunk, columns);
       f(out, first, rows, chunk * kChunk, columns, thread);
     }
   });
@@ -368,6 +426,10 @@ void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, 
   const int outputs = model_->output.matrix->outputs, chunks = (outputs + kChunk - 1) / kChunk, threads = pool().threads();
   if (k < 1 || k > outputs) throw std::invalid_argument("between 1 and " + std::to_string(outputs) + " are the best of a row");
   if (banned.size() != 1 && static_cast<int>(banned.size()) != count()) throw std::invalid_argument("one list of banned ids, or one a row");
+  const auto listed = std::count_if(feed_.groups.begin(), feed_.groups.end(), [](const Group& group) { return group.source->shortlist; });
+  if (listed && listed != static_cast<std::ptrdiff_t>(feed_.groups.size()))
+    throw std::invalid_argument("some of the sources have a shortlist and others none");
+  if (listed) return best_listed(k, banned, ids, log_probs);
   const std::size_t n = count(), lists = n * threads;
   check_affordable(lists * k * 8, "the likeliest tokens of so many rows");
   std::vector<float> values(lists * k), tops(n * chunks), sums(n * chunks);
@@ -386,6 +448,53 @@ void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, 
   for (std::size_t row = 0; row < n; row++)
     merge(bests.data() + row * threads, threads, log_sum(tops.data() + row * chunks, sums.data() + row * chunks, chunks), k,
           ids + row * k, log_probs + row * k);
+}
+
+// `best` where each source has a shortlist. What it leaves out comes last, by its ids, as what is banned does.
+void Session::best_listed(int k, const std::vector<Ids>& banned, std::int64_t* ids, float* log_probs) {
+  const Matrix& all = *model_->output.matrix;
+  const std::size_t stride = kernels().operand_bytes(all.precision, all.inputs);
+  const std::byte* operands = head_operands(stride);
+  pool().run(static_cast<int>(feed_.groups.size()), [&](int item, int thread) {
+    const Group& group = feed_.groups[item];
+    const Shortlist& list = *group.source->shortlist;
+    const int columns = list.matrix.outputs, wide = padded(columns), kept = std::min(k, columns);
+    std::vector<float> values(kept);
+    std::vector<std::int32_t> found(kept);
+    for (int first = group.first; first < group.first + group.count; first += kChunkRows) {
+      const int rows = std::min(kChunkRows, group.first + group.count - first);
+      float* out = scratch(thread, static_cast<std::size_t>(rows) * wide);
+      const Product product{&list.matrix, operands + first * stride, stride,
+                            all.precision == Precision::int8 ? operand_scales_.data() + first : nullptr, rows,
+                            Activation::none, nullptr, out, wide};
+      kernels().product(product, 0, (columns + kernels().panel - 1) / kernels().panel);
+      for (int row = 0; row < rows; row++) {
+        float* logits = out + static_cast<std::ptrdiff_t>(row) * wide;
+        cap(logits, columns);
+        for (const int ban : banned[banned.size() == 1 ? 0 : first + row]) {
+          const auto place = std::lower_bound(list.ids.begin(), list.ids.end(), ban);
+          if (place != list.ids.end() && *place == ban) logits[place - list.ids.begin()] = kNothing;
+        }
+        Best best{kept, 0, values.data(), found.data()};
+        float top, sum;
+        kernels().scan(logits, columns, 0, best, top, sum);
+        const float normaliser = log_sum(&top, &sum, 1);
+        std::int64_t* own = ids + static_cast<std::ptrdiff_t>(first + row) * k;
+        float* probs = log_probs + static_cast<std::ptrdiff_t>(first + row) * k;
+        int chosen = 0;
+        for (; chosen < best.found && values[chosen] > kNothing; chosen++) {
+          own[chosen] = list.ids[found[chosen]];
+          probs[chosen] = values[chosen] - normaliser;
+        }
+        const int allowed = chosen;
+        for (int id = 0; chosen < k; id++)
+          if (std::find(own, own + allowed, id) == own + allowed) {
+            own[chosen] = id;
+            probs[chosen++] = kNothing;
+          }
+      }
+    }
+  });
 }
 
 void Session::select(const float* logits, int rows, int columns, int k, std::int64_t* ids, float* log_probs) {

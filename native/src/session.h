@@ -24,8 +24,16 @@ struct Memory {
   }
 };
 
+// Rows of the output layer that a source chooses among, packed as a matrix of their own.
+struct Shortlist {
+  std::vector<std::int32_t> ids; // rising
+  Matrix matrix;
+  Floats panels, scales, offsets, bias;
+};
+
 struct Source {
   std::shared_ptr<Cache> own, cross;
+  std::shared_ptr<const Shortlist> shortlist; // null: all of the vocabulary
 };
 
 struct Row {
@@ -71,6 +79,8 @@ public:
   void start(int sources, const Memory* memory);
   // As many more rows, while others go on; `gather` lets rows leave.
   void join(int sources, const Memory* memory);
+  // Sources choose among these ids, rising, in `best` from now on: a list for each source, as its rows stand.
+  void limit(const std::vector<std::vector<std::int32_t>>& lists);
   // Every row of a source becomes `copies` rows.
   void spread(int copies);
   // Decoder: the next `counts` tokens of each row, of some none. Leaves their hidden states in "x". whole: they are read as one text, as long
@@ -119,6 +129,10 @@ private:
   void free_unseen();
   void run(const std::string& program);
   template <class F> void pieces(F f);
+  std::shared_ptr<const Shortlist> shortlist(const Ids& ids) const;
+  void best_listed(int k, const std::vector<Ids>& banned, std::int64_t* ids, float* log_probs);
+  std::byte* head_operands(std::size_t stride);
+  void cap(float* logits, int columns) const;
   std::byte* operand(int rows, std::size_t stride);
 
   std::shared_ptr<Model> model_;

@@ -61,6 +61,8 @@ class Session:
         """More rows beside those that there are."""
     def choose(self, tokens: Ids) -> None:
         """Keep these of the hidden states, rising."""
+    def limit(self, lists: Sequence[Sequence[int]]) -> None:
+        """`best` chooses among these from now on: rising ids for each source, as its rows stand."""
     def spread(self, copies: int) -> None: ...
     def feed(self, ids: Ids, counts: Ids, whole: bool, wanted: Sequence[str]) -> None:
         """The next `counts` tokens of each row. whole: read as one text, not as if they came one by one."""

@@ -7,6 +7,7 @@
     card.md              what it is, where it comes from, how good it is
     chat_template.jinja  how messages become a prompt; only where the model has one
     special_tokens.json  role -> token, as an imported tokenizer names them (cls_token, ...); only for export
+    shortlist.safetensors  the likely translations of every source token (weft.text.shortlist); only where it was learned
     manifest.json        format, Weft's version, task, and size and SHA-256 of every file above; written last
 """
 
@@ -32,12 +33,14 @@ from weft.spec.parameters import parameters
 from weft.spec.tagged import from_dict
 from weft.tensors import Stored, narrow, read_file, read_header, write_file
 from weft.text import Tokenizer
+from weft.text.shortlist import Shortlist
 
 FORMAT = 1
 FILES = ("config.json", "weights.safetensors", "tokenizer.json", "generation.json", "card.md")
 CHAT_TEMPLATE = "chat_template.jinja"
 SPECIAL_TOKENS = "special_tokens.json"
-OPTIONAL = (CHAT_TEMPLATE, SPECIAL_TOKENS)
+SHORTLIST = "shortlist.safetensors"
+OPTIONAL = (CHAT_TEMPLATE, SPECIAL_TOKENS, SHORTLIST)
 """Files of a bundle where its manifest names them."""
 MANIFEST = "manifest.json"
 EDITABLE = ("generation.json", "card.md")
@@ -60,6 +63,16 @@ class Bundle:
     chat_template: str | None = None
     roles: dict[str, str] | None = None
     """Role -> token, as an imported tokenizer names them; None where Weft made it, and for bundles of before."""
+    has_shortlist: bool = False
+
+    def shortlist(self) -> Shortlist:
+        """Of a bundle that has one. Raises BundleError."""
+        path = self.path / SHORTLIST
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        return Shortlist.from_bytes(content, self.config.vocabulary)
 
     def tensors(self) -> dict[str, Stored]:
         """Every stored parameter, mapped from the file and checked against the parameter table. Raises BundleError."""
@@ -147,6 +160,17 @@ def save_bundle(folder: str | Path, config: ModelConfig, weights: Mapping[str, n
     return folder
 
 
+def add_shortlist(bundle: Bundle, shortlist: Shortlist) -> None:
+    """Put it into the bundle, in place of one that there is. Raises BundleError."""
+    manifest, content = read_json(bundle.path / MANIFEST), shortlist.to_bytes()
+    manifest["files"][SHORTLIST] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    try:
+        write_together(bundle.path, {SHORTLIST: partial(write_flushed, content=content),
+                                     MANIFEST: partial(write_flushed, content=_json(manifest))})
+    except OSError as error:
+        raise BundleError(f"cannot write into the bundle {bundle.path}: {error.strerror}") from error
+
+
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
@@ -174,7 +198,8 @@ def open_bundle(folder: str | Path) -> Bundle:
     _check_contents(folder, manifest["files"])
     template = _read_text(folder / CHAT_TEMPLATE) if CHAT_TEMPLATE in manifest["files"] else None
     return Bundle(folder, config, text, _read_generation(folder / "generation.json"), _read_text(folder / "card.md"),
-                  manifest["task"], manifest.get("family"), template, _read_roles(folder, manifest["files"]))
+                  manifest["task"], manifest.get("family"), template, _read_roles(folder, manifest["files"]),
+                  SHORTLIST in manifest["files"])
 
 
 def find_model(name: str) -> Path:

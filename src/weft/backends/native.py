@@ -107,6 +107,10 @@ class NativeRunner:
             self._histories.start(prefix or [()] * len(self._prompts), copies)
         self._sources = np.arange(len(self._prompts)).repeat(copies)
 
+    def limit(self, lists: Sequence[np.ndarray]) -> None:
+        """After `start`: `step` with `best` chooses among these rising ids of each source only."""
+        self._session.limit([own.tolist() for own in lists])
+
     def _read(self, prefix: Sequence[Sequence[int]] | None, trace: Trace | None) -> None:
         """The prompts, each once, whatever the rows of its source."""
         self._prompt_hidden = np.zeros((len(self._prompts), max(self._prompts, default=0), self.config.width), np.float32)

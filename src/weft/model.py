@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +21,7 @@ from weft.decode.mbr import most_alike
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.score import score
+from weft.decode.shortlist import ShortlistRunner
 from weft.decode.strategies.strategy import Stops
 from weft.decode.tracing import check_selection, described
 from weft.decode.wording import Wording
@@ -44,6 +45,7 @@ from weft.text.chat import render, special_texts
 from weft.text.controls import Controls
 from weft.text.multilingual import language_code
 from weft.text.sentences import split_to_fit
+from weft.text.shortlist import Shortlist
 from weft.text.stops import StopFilter, first_stop
 
 TooLong = Literal["split", "refuse"]
@@ -315,7 +317,7 @@ class Model:
         told: dict[str, Any] = {"stops": self._stops(chosen), "draft": guessing, "rules": rules}
         if self.config.encoder is None:
             prompt = self._prompt(0, text, chosen, truncate)
-            events = generate(self.runner, None, chosen, prompts=[prompt], **told)
+            events = generate(self._decoder(chosen), None, chosen, prompts=[prompt], **told)
             yield from self._told(events, StreamDecoder(self.tokenizer, prompt), chosen, rules, prompt)
             return
         if isinstance(text, str) and not text.strip():
@@ -323,7 +325,7 @@ class Model:
             return
         source = self._source(text)
         self._check_window(0, source, "")
-        events = generate(self.runner, [source], chosen, **told)
+        events = generate(self._decoder(chosen), [source], chosen, **told)
         yield from self._told(events, StreamDecoder(self.tokenizer), chosen, rules)
 
     def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder, options: GenerationOptions,
@@ -361,7 +363,7 @@ class Model:
         pairs = [self._given_pair(index, *pair, end) for index, pair in enumerate(zip(given, wanted, strict=True))]
         firsts, outputs = [first for first, _ in pairs], [target for _, target in pairs]
         sources, prompts = (None, firsts) if self.config.encoder is None else (firsts, None)
-        found = score(self.runner, sources, outputs, chosen, prompts=prompts, rules=self._rules(chosen))
+        found = score(self._decoder(chosen), sources, outputs, chosen, prompts=prompts, rules=self._rules(chosen))
         results = [self._one(one, first, replace(chosen, stop=())) for one, first in zip(found, firsts, strict=True)]
         return results[0] if isinstance(inputs, str) else results
 
@@ -428,7 +430,7 @@ class Model:
         guessing = None if opened is None else self._draft_runner(opened)
         recorder = Recorder(candidates, layers, heads)
         sources, prompts = (None, inputs) if self.config.encoder is None else (inputs, None)
-        generate_batch(self.runner, sources, chosen, prompts=prompts, stops=self._stops(chosen),
+        generate_batch(self._decoder(chosen), sources, chosen, prompts=prompts, stops=self._stops(chosen),
                        rules=self._rules(chosen), recorder=recorder, draft=guessing)
         requests = []
         for place, request in enumerate(recorder.requests):
@@ -443,7 +445,11 @@ class Model:
 
         preset: a tool to follow (weft.spec.presets); its values stand between the defaults and the options.
         """
-        return override(self.defaults, self._wording.in_ids(options), None if preset is None else named_preset(preset))
+        chosen = override(self.defaults, self._wording.in_ids(options), None if preset is None else named_preset(preset))
+        if chosen.shortlist and not self.bundle.has_shortlist:
+            raise UsageError(f"{self.bundle.path} has no shortlist to choose among; learn one of the pairs that the model was "
+                             f"trained on (weft shortlist), or leave the option out")
+        return chosen
 
     def speaking_through(self, runner: Any, window: c.Window) -> Model:
         """This model with another runner of the same ids, such as an ensemble's, that has `window`."""
@@ -466,6 +472,19 @@ class Model:
     def _needs_decoder(self) -> None:
         if self.config.decoder is None or not isinstance(self.config.head, c.LanguageModelHead):
             raise UsageError(f"this model does not generate text: {self._abilities()}")
+
+    def _decoder(self, options: GenerationOptions) -> Any:
+        """The runner, within its sources' shortlists where options ask for it. What they name themselves is in every list."""
+        if not options.shortlist:
+            return self.runner
+        forced = (options.forced_first, options.forced_last, self.config.special.eos)
+        always = [*options.eos, *options.prefix, *options.suffix, *(token for word in options.forced_words for token in word),
+                  *(token for token, bias in options.logit_bias if bias > 0), *(token for token in forced if token is not None)]
+        return ShortlistRunner(self.runner, partial(self._shortlist.of, always=always))
+
+    @cached_property
+    def _shortlist(self) -> Shortlist:
+        return self.bundle.shortlist()
 
     def _decoding(self, options: Mapping[str, Any], draft: Any) -> GenerationOptions:
         """The options in force of a call that generates."""
@@ -540,12 +559,12 @@ class Model:
         asked = options.candidates
         size = max(1, BATCH_ROWS // max(asked.beams, asked.best_of or asked.n))
         answers: dict[int, Result] = {}
-        rules = self._rules(options)
+        rules, runner = self._rules(options), self._decoder(options)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             chosen = [sources[row] for row in rows]
             given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
-            found = generate_batch(self.runner, **given, options=asked, draft=draft, rules=rules, stops=self._stops(options),
+            found = generate_batch(runner, **given, options=asked, draft=draft, rules=rules, stops=self._stops(options),
                                    seeds=[at[row].seed for row in rows], streams=[at[row].stream for row in rows])
             for row, hypotheses in zip(rows, found, strict=True):
                 self._notice_cut(at[row].index, hypotheses, rules, [] if self.config.encoder else sources[row])

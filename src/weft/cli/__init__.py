@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "score a model on files of examples",
     "import": "make a bundle of a Hugging Face checkpoint",
     "export": "make a Hugging Face checkpoint of a bundle",
+    "shortlist": "learn which words a translator need choose among",
     "show": "show a model's architecture",
     "explain": "show how a model comes to its output, step by step",
     "bench": "measure a model's speed here, beside the machine's limits and other programs",

@@ -24,6 +24,10 @@ def problems(options: GenerationOptions) -> Iterator[str]:
     yield from _lengths(options)
     yield from _beams(options)
     yield from _choices_among_answers(options)
+    guides = [name for name in ("json_schema", "regex", "grammar") if getattr(options, name)]
+    if options.shortlist and guides:
+        yield f"shortlist and {guides[0]} contradict each other: a list of likely words may lack what the {guides[0]} asks " \
+              f"for; drop one of the two"
 
 
 def idle(kind: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -88,6 +88,8 @@ class GenerationOptions:
                                        OFF)
     no_repeat_ngram: int = _option(0, "no run of this many tokens comes twice", COUNT, OFF)
     encoder_no_repeat_ngram: int = _option(0, "no run of this many tokens of the source comes", COUNT, OFF)
+    shortlist: bool = _option(False, "choose among the likely translations of the source's tokens only, which is sooner "
+                                     "(L'Hostis et al. 2016; of a bundle that weft shortlist was run on)")
     json_schema: str = _option("", "a JSON schema that the output fits, as JSON (needs weft[guided])")
     regex: str = _option("", "a regular expression that the output matches (needs weft[guided])")
     grammar: str = _option("", "a Lark grammar that the output is derived from (needs weft[guided])")

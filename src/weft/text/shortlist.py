@@ -30,8 +30,12 @@ class Shortlist:
 
     def of(self, source: Sequence[int], always: Sequence[int] = ()) -> np.ndarray:
         """The rising ids, int32, that this source may become, whatever others there are; always: those that are in any list."""
-        own = [self.ids[self.starts[token] : self.starts[token + 1]] for token in set(source)]
-        return np.unique(np.concatenate([self.frequent, np.asarray(always, np.int32), *own]).astype(np.int32))
+        found = np.zeros(len(self.starts) - 1, bool)
+        found[self.frequent] = True
+        found[list(always)] = True
+        for token in source:
+            found[self.ids[self.starts[token] : self.starts[token + 1]]] = True
+        return np.flatnonzero(found).astype(np.int32)
 
     def to_bytes(self) -> bytes:
         """A safetensors file."""

@@ -3,8 +3,8 @@
     weft shortlist BUNDLE --data train.tsv.gz --source-column 1 --target-column 0
     python benchmarks/shortlist.py BUNDLE test.tsv.gz [--source-column 1 --target-column 0] [--lines 600] [--rounds 7]
 
-Speeds are of decoding to the model's own ends, the first lines of the file, in batches of 1 and 32, greedy and with the bundle's
-beams; medians of the seconds of a round and the median of the rounds' ratios, as both take turns in one process.
+Speeds are of decoding to the model's own ends, the first lines of the file, in batches of 1 and 32, greedy and with the
+bundle's beams; medians of the seconds of a round and the median of the rounds' ratios, as both take turns in one process.
 """
 
 from __future__ import annotations

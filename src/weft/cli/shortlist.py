@@ -39,11 +39,11 @@ def run(argv: list[str]) -> int:
     pairs = read_pairs(arguments.data, arguments.source_column, arguments.target_column)
     require_examples(pairs, arguments.data)
     encoded = model.task.encode(model.tokenizer, pairs, model.config)
-    sources = list(encoded.sources)
-    made, used = learn(sources, list(encoded.targets), model.config.vocabulary, frequent=arguments.frequent,
+    sources, targets = ([row.tolist() for row in rows] for rows in (encoded.sources, encoded.targets))
+    made, used = learn(sources, targets, model.config.vocabulary, frequent=arguments.frequent,
                        per_token=arguments.per_token)
     add_shortlist(model.bundle, made)
     sizes = sorted(len(made.of(source)) for source in sources[:10_000])
-    print(f"{model.bundle.path}: learned of {used:,} of {len(pairs):,} pairs; a source chooses among {sizes[len(sizes) // 2]:,} "
-          f"of {model.config.vocabulary:,} tokens (median), at most {sizes[-1]:,}")
+    print(f"{model.bundle.path}: learned of {used:,} of {len(pairs):,} pairs; a source chooses among "
+          f"{sizes[len(sizes) // 2]:,} of {model.config.vocabulary:,} tokens (median), at most {sizes[-1]:,}")
     return 0

@@ -69,7 +69,8 @@ class ShortlistRunner:
         self.runner.gather(rows)
         self._sources = self._sources[rows]
 
-    def logits(self, source: Sequence[Sequence[int]], target: Sequence[Sequence[int]], trace: Trace | None = None) -> np.ndarray:
+    def logits(self, source: Sequence[Sequence[int]], target: Sequence[Sequence[int]], trace: Trace | None = None
+               ) -> np.ndarray:
         """Teacher-forced, float32 [B, T, V]."""
         found = self.runner.logits(source, target, trace)
         for row, own in zip(found, source, strict=True):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 import numpy as np
 
 from weft.errors import BundleError, DataError
@@ -53,9 +52,10 @@ class Shortlist:
             found = load(content)
         except (SafetensorError, KeyError, ValueError) as error:
             raise BundleError(f"the shortlist is no safetensors file ({error}); make it again by weft shortlist") from error
-        if sorted(found) != ["frequent", "ids", "starts"] or any(array.dtype != np.int32 or array.ndim != 1
-                                                                 for array in found.values()):
-            raise BundleError("the shortlist must hold frequent, ids and starts as rows of int32; make it again by weft shortlist")
+        rows = all(array.dtype == np.int32 and array.ndim == 1 for array in found.values())
+        if sorted(found) != ["frequent", "ids", "starts"] or not rows:
+            raise BundleError("the shortlist must hold frequent, ids and starts as rows of int32; make it again by weft "
+                              "shortlist")
         made = cls(**found)
         rising = len(made.starts) == vocabulary + 1 and made.starts[0] == 0 and made.starts[-1] == len(made.ids) and bool(
             (np.diff(made.starts) >= 0).all())
@@ -86,7 +86,8 @@ def learn(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], vo
     rank = np.arange(len(spoken)) - np.searchsorted(spoken, spoken)
     kept = (rank < per_token) & (spoken < vocabulary)  # the empty word's are no source's
     starts = np.searchsorted(spoken[kept], np.arange(vocabulary + 1))
-    return Shortlist(np.sort(order[counts[order] > 0]).astype(np.int32), starts.astype(np.int32), said[kept].astype(np.int32)), used
+    arrays = np.sort(order[counts[order] > 0]), starts, said[kept]
+    return Shortlist(*(array.astype(np.int32) for array in arrays)), used
 
 
 def _affordable(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> int:

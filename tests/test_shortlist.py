@@ -78,12 +78,13 @@ def test_log_probabilities_are_of_the_list(path: Path) -> None:
         np.testing.assert_allclose(again.logprobs, found.logprobs, atol=1e-4)
 
 
-def test_a_list_of_everything_changes_nothing(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_a_list_of_everything_changes_nothing(path: Path, tmp_path: Path, precision: str) -> None:
     shutil.copytree(path, tmp_path / "b")
     made = open_bundle(tmp_path / "b")
     rows = made.config.vocabulary
     add_shortlist(made, Shortlist(np.arange(rows, dtype=np.int32), np.zeros(rows + 1, np.int32), np.zeros(0, np.int32)))
-    model = opened(tmp_path / "b", precision="int8")
+    model = opened(tmp_path / "b", precision=precision)
     for options in SEARCHES:
         plain = model.generate(TEXTS, max_new_tokens=8, **options)
         for one, other in zip(model.generate(TEXTS, max_new_tokens=8, shortlist=True, **options), plain, strict=True):

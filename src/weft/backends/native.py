@@ -6,12 +6,14 @@ Texts stand next to each other without padding, and a row's result depends on it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from weft.backends.histories import histories
 from weft.backends.lowering import lower
+from weft.backends.packs import Pack
 from weft.errors import UsageError
 from weft.spec import config as c
 from weft.spec.runner import Best
@@ -36,19 +38,27 @@ def is_available() -> bool:
     return True
 
 
-def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int) -> NativeRunner:
-    """A runner of every stored parameter of `config`. precision: of PRECISIONS.
+def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int,
+                 folder: Path | None = None) -> NativeRunner:
+    """A runner of every stored parameter of `config`. precision: of PRECISIONS. folder: of the bundle, beside which the packed
+    weights are kept.
 
     Raises UsageError for a part of the model that the engine does not know."""
     from weft import _native
 
     relative = {name: stored.wide() for name, stored in tensors.items() if name.endswith("relative_bias.weight")}
     lowered = lower(config, relative)
+    programs = list(lowered.programs.items())
     weights: dict[str, tuple[str, Any]] = {
         name: (stored.kind, stored.bits if stored.kind == "F32" else stored.bits.view(np.uint16))
         for name, stored in tensors.items() if name not in relative}
-    weights |= {name: ("F32", array) for name, array in lowered.constants.items()}
-    model = _native.load(list(lowered.programs.items()), weights, PRECISIONS[precision], threads)
+    pack = None if folder is None else Pack(folder, precision, _native.isa(), programs)
+    image = None if pack is None else pack.find()
+    weights |= {name: ("F32", constant.array() if image is None else np.empty(constant.shape, np.float32))
+                for name, constant in lowered.constants.items()}
+    model = _native.load(programs, weights, PRECISIONS[precision], threads, image)
+    if pack is not None and image is None:
+        pack.write(model)
     return NativeRunner(config, model, list(lowered.names()))
 
 

@@ -205,13 +205,10 @@ void keep(const float* keys, const float* values, int size, int place, std::byte
   auto* value = reinterpret_cast<typename K::Number*>(all_values) + place * padded(size, kBlock);
   K::store(values, size, value);
   for (int first = 0; first < size; first += kBlock) {
-    typename K::Number some[kBlock];
-    const int count = std::min(kBlock, size - first);
-    K::store(keys + first, count, some);
-    for (int e = 0; e < count; e++) {
-      const int channel = first + e;
-      key[(channel / kGroup * kBlock + place) * kGroup + channel % kGroup] = some[e];
-    }
+    typename K::Number some[kBlock] = {};
+    K::store(keys + first, std::min(kBlock, size - first), some);
+    for (int e = 0; e < kBlock && first + e < size; e += kGroup)
+      std::memcpy(key + ((first + e) / kGroup * kBlock + place) * kGroup, some + e, sizeof(typename K::Number) * kGroup);
   }
 }
 

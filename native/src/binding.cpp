@@ -80,11 +80,12 @@ std::shared_ptr<Model> load(const std::vector<PlainProgram>& programs,
   return std::make_shared<Model>(lines, tensors, precision_of(precision), threads, std::move(arena));
 }
 
-// What a model's weights became, piece by piece; `load` takes it back from a file.
-nb::list image_of(const Model& model) {
-  nb::list pieces;
-  for (const auto& piece : model.arena().taken())
-    pieces.append(nb::steal(PyMemoryView_FromMemory(reinterpret_cast<char*>(piece.begin), static_cast<Py_ssize_t>(piece.size), PyBUF_READ)));
+using Bytes = nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<1>>;
+
+// What a model's weights became, piece by piece; `load` takes it back from a file. The pieces keep the model alive.
+std::vector<Bytes> image_of(nb::handle_t<Model> model) {
+  std::vector<Bytes> pieces;
+  for (const auto& piece : nb::cast<const Model&>(model).arena().taken()) pieces.emplace_back(piece.begin, std::initializer_list<std::size_t>{piece.size}, model);
   return pieces;
 }
 
@@ -318,7 +319,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("isa", [](const Model& model) { return std::string(model.kernels().name); })
       .def_prop_ro("threads", [](const Model& model) { return model.pool().threads(); })
       .def_prop_ro("bytes", &Model::bytes)
-      .def("image", &image_of, nb::keep_alive<0, 1>());
+      .def("image", &image_of);
+  m.def("isa", [] { return std::string(choose_kernels().name); });
   m.def("load", &load, nb::arg("programs"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"),
         nb::arg("image") = nb::none());
   m.def("read_speed", &read_speed, nb::arg("bytes"), nb::arg("threads"), nb::arg("seconds"));

@@ -381,8 +381,18 @@ struct Attend : Operation {
     }
   }
 
+  // Puts what is read now into the cache: row by row, as it lies in memory.
+  void keep(Session& s, const Group& group, int first, int count) const {
+    for (int row = group.first; row < group.first + group.count; row++)
+      for (int head = first; head < first + count; head++) {
+        const float* key = s.buffer(in) + row * s.stride(in) + (heads + head) * size;
+        put(s, *group.source->own, s.tokens().slots[row], layer, head, size, key, key + key_value_heads * size);
+      }
+  }
+
   // `count` heads of a text, from `first`.
   void attend(Session& s, int group, int first, int count, int thread, float* seen, int longest) const {
+    if (!cross) keep(s, s.tokens().groups[group], first, count);
     std::vector<const std::byte*> keys, values, later_keys, later_values;
     find(s, group, first, keys, values);
     for (int head = first; head < first + count; head++) {
@@ -398,10 +408,6 @@ struct Attend : Operation {
               const std::vector<const std::byte*>& values, const std::vector<const std::byte*>& later, int thread, float* seen,
               int longest) const {
     const Cache& cache = this->cache(group);
-    for (int row = group.first; !cross && row < group.first + group.count; row++) {
-      const float* key = s.buffer(in) + row * s.stride(in) + (heads + head) * size;
-      put(s, cache, s.tokens().slots[row], layer, head, size, key, key + key_value_heads * size);
-    }
     const int blocks = cache.blocks(), slots = blocks * kBlock, first = head * this->group() * size;
     const std::size_t own = seen ? static_cast<std::size_t>(group.count) * this->group() * slots : 0;
     const std::size_t needed = attention_scratch(size, blocks);
@@ -507,12 +513,15 @@ std::unique_ptr<Operation> attend(Model& model, const Line& line, Settings& sett
 struct Remember : Operation {
   int in, layer, keys, size;
   void run(Session& s) const override {
-    for (const Group& group : s.tokens().groups)
+    const auto& groups = s.tokens().groups;
+    s.pool().run(static_cast<int>(groups.size()), [&](int item, int) {
+      const Group& group = groups[item];
       for (int row = 0; row < group.count; row++) {
         const float* x = s.buffer(in) + (group.first + row) * s.stride(in);
         for (int head = 0; head < keys / size; head++)
           put(s, *group.source->cross, row, layer, head, size, x + head * size, x + keys + head * size);
       }
+    });
   }
   std::string describe() const override { return "remember [" + std::to_string(keys) + "]"; }
 };

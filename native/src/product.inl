@@ -96,12 +96,19 @@ template <class F> inline auto with_precision(Precision precision, F f) {
 }
 
 template <class T> constexpr int grouped(int inputs) { return padded(inputs, T::kGroup); }
+template <class T> constexpr int kGroupBytes = kPanel * T::kGroup * static_cast<int>(sizeof(typename T::Weight)); // of a panel
 
 // ---------------------------------------------------------------- the product itself
 
-// M rows from `row` times P panels from `panel`. ahead: bytes from a weight to one that is fetched meanwhile; 0: none. The first
-// rows of a panel fetch the next one, while the processor's own prefetching sees only that these are read again and again.
-template <class T, Activation A, int M, int P> inline void tile(const Product& p, int row, int panel, std::ptrdiff_t ahead) {
+// What a tile fetches while it computes: of each group of inputs `lines` lines from `at` on; the processor's own prefetching sees
+// only a panel that is read again and again.
+struct Ahead {
+  const std::byte* at = nullptr;
+  int lines = 0;
+};
+
+// M rows from `row` times P panels from `panel`.
+template <class T, Activation A, int M, int P> inline void tile(const Product& p, int row, int panel, Ahead ahead = {}) {
   typename T::Sum sums[M][P * kVectors];
   for (auto& row : sums)
     for (auto& sum : row) sum = typename T::Sum{}; // in registers; "= {}" would go through memory
@@ -112,19 +119,16 @@ template <class T, Activation A, int M, int P> inline void tile(const Product& p
     weights[i] = reinterpret_cast<const typename T::Weight*>(p.matrix->panels + (panel + i) * p.matrix->panel_bytes);
   for (int m = 0; m < M; m++)
     inputs[m] = reinterpret_cast<const typename T::Input*>(p.operand + (row + m) * p.operand_stride);
-  for (int k = 0; k < groups; k++)
-    for (int i = 0; i < P; i++) {
-      if (ahead) {
-        const auto* later = reinterpret_cast<const std::byte*>(weights[i] + static_cast<std::ptrdiff_t>(k) * kPanel * T::kGroup);
-        for (int line = 0; line < kPanel * T::kGroup * static_cast<int>(sizeof(typename T::Weight)); line += 64)
-          __builtin_prefetch(later + ahead + line, 0, 2);
-      }
+  for (int k = 0; k < groups; k++) {
+    for (int line = 0; line < ahead.lines; line++)
+      __builtin_prefetch(ahead.at + static_cast<std::ptrdiff_t>(k) * kGroupBytes<T> + 64 * line, 0, 2);
+    for (int i = 0; i < P; i++)
       for (int m = 0; m < M; m++)
         for (int v = 0; v < kVectors; v++)
           sums[m][i * kVectors + v] = T::add(sums[m][i * kVectors + v],
                                              weights[i] + (static_cast<std::ptrdiff_t>(k) * kPanel + v * W) * T::kGroup,
                                              inputs[m] + static_cast<std::ptrdiff_t>(k) * T::kGroup);
-    }
+  }
   for (int m = 0; m < M; m++) {
     const float scale = p.operand_scales ? p.operand_scales[row + m] : 1.0f;
     for (int v = 0; v < P * kVectors; v++) {
@@ -142,20 +146,26 @@ template <class T, Activation A, int M, int P> inline void tile(const Product& p
 template <class T, Activation A> void panels(const Product& p, int first, int last) {
   if (p.rows == 1) { // one row alone leaves too few sums to add to while others wait
     int panel = first;
-    for (; panel + 4 <= last; panel += 4) tile<T, A, 1, 4>(p, 0, panel, 0);
-    for (; panel < last; panel++) tile<T, A, 1, 1>(p, 0, panel, 0);
+    for (; panel + 4 <= last; panel += 4) tile<T, A, 1, 4>(p, 0, panel);
+    for (; panel < last; panel++) tile<T, A, 1, 1>(p, 0, panel);
     return;
   }
+  constexpr int kLines = kGroupBytes<T> / 64;
+  const int tiles = (p.rows + 5) / 6, lines = (kLines + tiles - 1) / tiles; // the next panel is fetched by all tiles of this one
   for (int panel = first; panel < last; panel++) {
+    const std::byte* next = p.matrix->panels + (panel + 1) * p.matrix->panel_bytes;
+    const auto ahead = [&](int row) {
+      const int line = row / 6 * lines;
+      return Ahead{next + 64 * line, std::min(lines, kLines - line)};
+    };
     int row = 0;
-    std::ptrdiff_t ahead = p.matrix->panel_bytes;
-    for (; row + 6 <= p.rows; row += 6, ahead = 0) tile<T, A, 6, 1>(p, row, panel, ahead);
+    for (; row + 6 <= p.rows; row += 6) tile<T, A, 6, 1>(p, row, panel, ahead(row));
     switch (p.rows - row) {
-    case 1: tile<T, A, 1, 1>(p, row, panel, ahead); break;
-    case 2: tile<T, A, 2, 1>(p, row, panel, ahead); break;
-    case 3: tile<T, A, 3, 1>(p, row, panel, ahead); break;
-    case 4: tile<T, A, 4, 1>(p, row, panel, ahead); break;
-    case 5: tile<T, A, 5, 1>(p, row, panel, ahead); break;
+    case 1: tile<T, A, 1, 1>(p, row, panel, ahead(row)); break;
+    case 2: tile<T, A, 2, 1>(p, row, panel, ahead(row)); break;
+    case 3: tile<T, A, 3, 1>(p, row, panel, ahead(row)); break;
+    case 4: tile<T, A, 4, 1>(p, row, panel, ahead(row)); break;
+    case 5: tile<T, A, 5, 1>(p, row, panel, ahead(row)); break;
     }
   }
 }

@@ -14,6 +14,9 @@ Floats = npt.NDArray[np.float32]
 Line = tuple[str, Sequence[str], Sequence[str], Sequence[str], Mapping[str, int | float | str]]
 """Operation, buffers, weights, their biases, settings."""
 
+def isa() -> str:
+    """The instruction set that models run by: the best that this machine has, or that of WEFT_ISA."""
+
 def load(programs: Sequence[tuple[str, Sequence[Line]]], weights: Mapping[str, tuple[str, np.ndarray]], precision: str,
          threads: int, image: tuple[str, int] | None = None) -> Model:
     """weights: name -> (F32, F16 or BF16; the array, of uint16 for narrow ones). They are copied into packed panels.
@@ -37,7 +40,7 @@ class Model:
     @property
     def bytes(self) -> int:
         """Of packed matrices."""
-    def image(self) -> list[memoryview]:
+    def image(self) -> list[npt.NDArray[np.uint8]]:
         """All that the weights became."""
     def describe(self) -> list[tuple[str, str]]:
         """(program, operation) in order."""

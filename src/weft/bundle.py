@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from weft import __version__
+from weft import __version__, beside
 from weft.errors import BundleError, ConfigError, FingerprintError, WeftError
 from weft.spec.config import ModelConfig
 from weft.spec.decoding import GenerationOptions
@@ -188,14 +188,18 @@ def open_bundle(folder: str | Path) -> Bundle:
         config = ModelConfig.from_dict(read_json(folder / "config.json"))
     except ConfigError as error:
         raise ConfigError(f"{folder / 'config.json'}: {error}") from error
-    text = _read_text(folder / "tokenizer.json")
-    fingerprint = Tokenizer.from_json(text).fingerprint
+    text, known = _read_text(folder / "tokenizer.json"), beside.recall(folder)
+    fingerprint = known.get("tokenizer.json", {}).get("fingerprint") or Tokenizer.from_json(text).fingerprint
     if config.tokenizer != fingerprint:
         raise FingerprintError(
             f"{folder}: the model was trained with the tokenizer {config.tokenizer}, but tokenizer.json is "
             f"{fingerprint}; its ids would mean other words. Put the tokenizer of the training run back")
     _check_shapes(folder / "weights.safetensors", config)
-    _check_contents(folder, manifest["files"])
+    _check_contents(folder, manifest["files"], known)
+    if not known and (folder / "weights.safetensors").stat().st_size >= beside.WORTH:
+        hashes = {name: {"sha256": entry["sha256"]} for name, entry in manifest["files"].items() if name not in EDITABLE}
+        hashes["tokenizer.json"]["fingerprint"] = fingerprint
+        beside.remember(folder, hashes)
     template = _read_text(folder / CHAT_TEMPLATE) if CHAT_TEMPLATE in manifest["files"] else None
     return Bundle(folder, config, text, _read_generation(folder / "generation.json"), _read_text(folder / "card.md"),
                   manifest["task"], manifest.get("family"), template, _read_roles(folder, manifest["files"]),
@@ -292,17 +296,19 @@ def _check_shapes(path: Path, config: ModelConfig) -> None:
     _check_table(path, config, {name: shape for name, (_, shape) in header.items()})
 
 
-def _check_contents(folder: Path, files: Mapping[str, Any]) -> None:
+def _check_contents(folder: Path, files: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Sizes and hashes, every fault at once. It comes last: the checks before it say more.
 
     Defaults and card are the owner's to edit."""
     names = [name for name in (*FILES, *OPTIONAL) if name not in EDITABLE and (name in FILES or name in files)]
-    faults = [fault for name in names if (fault := _file_fault(folder / name, files.get(name)))]
+    hashes = {name: facts["sha256"] for name, facts in known.items()}
+    faults = [fault for name in names if (fault := _file_fault(folder / name, files.get(name), hashes.get(name)))]
     if faults:
         raise BundleError(f"{folder} is damaged: {'; '.join(faults)}. Copy or train it again")
 
 
-def _file_fault(path: Path, expected: Any) -> str:
+def _file_fault(path: Path, expected: Any, known: str | None) -> str:
+    """known: its SHA-256, if that was found out before."""
     if not isinstance(expected, Mapping) or not isinstance(expected.get("bytes"), int):
         return f"{path.name} is not in the manifest"
     if not path.is_file():
@@ -312,7 +318,7 @@ def _file_fault(path: Path, expected: Any) -> str:
         return f"{path.name} has {size:,} bytes, not {expected['bytes']:,}" + (
             " (truncated)" if size < expected["bytes"] else "")
     if size <= HASHED_BYTES:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = known or hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != expected.get("sha256"):
             return f"{path.name} has SHA-256 {digest[:16]}, not {str(expected.get('sha256'))[:16]}"
     return ""

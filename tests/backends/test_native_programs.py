@@ -31,7 +31,7 @@ def lowered(config: c.ModelConfig) -> tuple[Programs, Weights]:
     stored = weights(config)
     found = lower(config, {name: tensor.bits for name, tensor in stored.items() if name.endswith("relative_bias.weight")})
     arrays = {name: ("F32", tensor.bits) for name, tensor in stored.items() if not name.endswith("relative_bias.weight")}
-    return found.programs, arrays | {name: ("F32", array) for name, array in found.constants.items()}
+    return found.programs, arrays | {name: ("F32", constant.array()) for name, constant in found.constants.items()}
 
 
 def load(programs: Programs, arrays: Weights, precision: str = "float32", threads: int = 1) -> Any:

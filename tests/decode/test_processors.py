@@ -222,6 +222,20 @@ def test_banned_words_and_ngrams_never_come() -> None:
 # ---------------------------------------------------------------- orders and presets
 
 
+def test_a_processor_is_turned_on_by_the_option_of_its_name() -> None:
+    everything = {
+        "sample": True, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.9, "epsilon_cutoff": 0.1,
+        "eta_cutoff": 0.1, "top_n_sigma": 1.0, "repetition_penalty": 1.2, "encoder_repetition_penalty": 1.2,
+        "presence_penalty": 0.1, "frequency_penalty": 0.1, "no_repeat_ngram": 2, "encoder_no_repeat_ngram": 2,
+        "banned_words": ((5, 6),), "logit_bias": ((5, 1.0),), "prefix": (5,), "suffix": (6,), "forced_first": 5,
+        "forced_last": 6}
+    made = processors_for(GenerationOptions(**everything | {"forced_first": None}))
+    assert {*made, "forced_first"} == set(processors())
+    for name, processor in processors().items():
+        others = {key: value for key, value in everything.items() if key != name}
+        assert processor.from_options(GenerationOptions(**others)) is None
+
+
 def test_order_takes_places_and_is_checked() -> None:
     options = GenerationOptions(sample=True, temperature=2.0, top_p=0.5, min_p=0.3, order=("top_p", "temperature"))
     assert list(processors_for(options)) == ["top_p", "temperature", "min_p"]

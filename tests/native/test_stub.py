@@ -49,7 +49,7 @@ def signature(member: object) -> int | None:
     told = getattr(member, "__nb_signature__", None)
     if not told:
         return None
-    plain = re.sub(r"\\\d+", "None", re.sub(r"ndarray\[[^]]*]", "object", told[0][0]))  # a default is told as a number of its own
+    plain = re.sub(r"\\\d+", "None", re.sub(r"ndarray\[[^]]*]", "object", told[0][0]))  # \\0: a default
     node = ast.parse(plain + ": ...").body[0]
     assert isinstance(node, ast.FunctionDef)
     return arguments(node)

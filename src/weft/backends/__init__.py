@@ -62,7 +62,7 @@ def open_runner(bundle: Bundle, backend: str = "auto", precision: str = "auto", 
     if backend == "native":
         from weft.backends import native
 
-        return native.build_runner(bundle.config, bundle.tensors(), precision, threads or default_threads())
+        return native.build_runner(bundle.config, bundle.tensors(), precision, threads or default_threads(), bundle.path)
     from weft.backends import torch
 
     return torch.build_runner(bundle.config, bundle.tensors(), precision)

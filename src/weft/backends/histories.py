@@ -56,3 +56,9 @@ def histories(stack: c.Stack | None) -> Histories | None:
     """Of a decoder that needs them."""
     scaling = stack.position.scaling if isinstance(stack, c.TransformerStack) and isinstance(stack.position, c.Rotary) else None
     return Histories(scaling.original) if isinstance(scaling, c.LongRopeScaling) else None
+
+
+def depends_on_length(stack: c.Stack | None) -> bool:
+    """Whether a token's angles hang on how long its text is."""
+    found = (stack.position, stack.local_position) if isinstance(stack, c.TransformerStack) else ()
+    return any(isinstance(one, c.Rotary) and isinstance(one.scaling, c.DynamicScaling | c.LongRopeScaling) for one in found)

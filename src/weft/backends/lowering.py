@@ -9,8 +9,9 @@ Buffers hold a row of float32 for each token. `x` is the hidden state in every p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -25,12 +26,23 @@ Line = tuple[str, list[str], list[str], list[str], dict[str, Setting]]
 """Operation, buffers, weights, their biases, settings."""
 
 
+@dataclass(frozen=True)
+class Constant:
+    """float32 numbers that are made of settings, once somebody needs them."""
+
+    shape: tuple[int, ...]
+    make: Callable[[], np.ndarray]
+
+    def array(self) -> np.ndarray:
+        return np.ascontiguousarray(self.make(), np.float32)
+
+
 @dataclass
 class Lowered:
     """programs: by name, in the order in which they were written. constants: arrays that lines name beside parameters."""
 
     programs: dict[str, list[Line]] = field(default_factory=dict)
-    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    constants: dict[str, Constant] = field(default_factory=dict)
 
     def names(self) -> Iterator[str]:
         """What the programs can show: the inspection points of weft.spec.trace."""
@@ -122,8 +134,11 @@ class _Stack(_Writer):
         self.write("hidden", "x")
 
     def constant(self, name: str, array: np.ndarray) -> str:
+        return self.later(name, array.shape, lambda: array)
+
+    def later(self, name: str, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> str:
         name = f"{self.name}.{name}"
-        self.lowered.constants[name] = np.ascontiguousarray(array, np.float32)
+        self.lowered.constants[name] = Constant(shape, make)
         return name
 
     # ------------------------------------------------------------ before the blocks
@@ -142,7 +157,7 @@ class _Stack(_Writer):
         position = stack.position
         if isinstance(position, c.Sinusoidal):
             length = (config.window.source if self.name == "encoder" else config.window.target) + position.offset
-            name = self.constant("sinusoids", positions.sinusoidal(position, size, length))
+            name = self.later("sinusoids", (length, size), partial(positions.sinusoidal, position, size, length))
             self.write("add_rows", e, weights=[name], offset=position.offset, by_type=0)
         elif isinstance(position, c.Learned):
             self.write("add_rows", e, weights=[f"{self.name}.position.weight"], offset=position.offset, by_type=0)

@@ -6,12 +6,14 @@ Texts stand next to each other without padding, and a row's result depends on it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weft.backends.histories import histories
+from weft.backends.histories import depends_on_length, histories
 from weft.backends.lowering import lower
+from weft.backends.packs import Pack
 from weft.errors import UsageError
 from weft.spec import config as c
 from weft.spec.runner import Best
@@ -36,19 +38,27 @@ def is_available() -> bool:
     return True
 
 
-def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int) -> NativeRunner:
-    """A runner of every stored parameter of `config`. precision: of PRECISIONS.
+def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int,
+                 folder: Path | None = None) -> NativeRunner:
+    """A runner of every stored parameter of `config`. precision: of PRECISIONS. folder: of the bundle, beside which the packed
+    weights are kept.
 
     Raises UsageError for a part of the model that the engine does not know."""
     from weft import _native
 
     relative = {name: stored.wide() for name, stored in tensors.items() if name.endswith("relative_bias.weight")}
     lowered = lower(config, relative)
+    programs = list(lowered.programs.items())
     weights: dict[str, tuple[str, Any]] = {
         name: (stored.kind, stored.bits if stored.kind == "F32" else stored.bits.view(np.uint16))
         for name, stored in tensors.items() if name not in relative}
-    weights |= {name: ("F32", array) for name, array in lowered.constants.items()}
-    model = _native.load(list(lowered.programs.items()), weights, PRECISIONS[precision], threads)
+    pack = None if folder is None else Pack(folder, precision, _native.isa(), programs)
+    image = None if pack is None else pack.find()
+    weights |= {name: ("F32", constant.array() if image is None else np.empty(constant.shape, np.float32))
+                for name, constant in lowered.constants.items()}
+    model = _native.load(programs, weights, PRECISIONS[precision], threads, image)
+    if pack is not None and image is None:
+        pack.write(model)
     return NativeRunner(config, model, list(lowered.names()))
 
 
@@ -63,12 +73,15 @@ class NativeRunner:
         self.eos, self.start_token = config.special.eos, config.special.start
         self.vocabulary_size, self.max_target = config.vocabulary, config.window.target
         self._session, self._histories = _native.Session(model), histories(config.decoder)
+        self._read_together = self._histories is None and not depends_on_length(config.decoder)
         self._watched = ""
         """Name of the attention that `attention` tells of; none if nobody asks."""
         self._lengths: list[int] = []
         """Of the sources."""
         self._prompts: list[int] = []
         """Tokens that `start` read of each source."""
+        self._waiting: list[list[int]] = []
+        """Prompts that are read with the first step's tokens, so that the weights are gone through once less."""
         self._sources = np.empty(0, np.int64)
         """The source of each row."""
         self._seen = self._prompt_hidden = np.empty((0, 0, 0), np.float32)
@@ -100,7 +113,11 @@ class NativeRunner:
         if watch:
             self._watched = self._last_attention()
         self._session.start(len(self._prompts), sources)
-        self._read(prefix, trace)
+        self._waiting = []
+        if copies == 1 and trace is None and self._read_together and 0 < sum(self._prompts) <= MOST:
+            self._waiting = [list(row) for row in prefix or ()]
+        else:
+            self._read(prefix, trace)
         if copies > 1:
             self._session.spread(copies)
         if self._histories is not None:
@@ -114,6 +131,7 @@ class NativeRunner:
     def _read(self, prefix: Sequence[Sequence[int]] | None, trace: Trace | None) -> None:
         """The prompts, each once, whatever the rows of its source."""
         self._prompt_hidden = np.zeros((len(self._prompts), max(self._prompts, default=0), self.config.width), np.float32)
+        self._waiting = []
         if prefix is None or not any(self._prompts):
             return
         done = 0
@@ -122,10 +140,19 @@ class NativeRunner:
             counts = np.zeros(len(prefix), np.int32)  # the other rows wait
             counts[done : done + len(some)] = lengths = [len(row) for row in some]
             self._session.feed(_flat(some), counts, True, self._wanted(trace))
-            for row, states in zip(self._prompt_hidden[done:], _split(self._session.hidden(), lengths), strict=False):
-                row[len(row) - len(states) :] = states
+            _align(self._prompt_hidden[done:], _split(self._session.hidden(), lengths))
             done += len(some)
         self._tell_texts(trace, self._prompts, left=True)
+
+    def _read_waiting(self, tokens: np.ndarray) -> None:
+        """The prompts with the token behind each, whose hidden states alone stay."""
+        rows = [[*row, token] for row, token in zip(self._waiting, tokens.tolist(), strict=True)]
+        counts = np.array([len(row) for row in rows], np.int32)
+        self._session.feed(_flat(rows), counts, True, [])
+        self._prompt_hidden = np.zeros((len(rows), max(self._prompts), self.config.width), np.float32)
+        _align(self._prompt_hidden, [states[:-1] for states in _split(self._session.hidden(), counts.tolist())])
+        self._session.choose(np.cumsum(counts, dtype=np.int32) - 1)
+        self._waiting = []
 
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
              ) -> np.ndarray | Best:
@@ -141,7 +168,11 @@ class NativeRunner:
     def _feed(self, ids: np.ndarray, trace: Trace | None) -> None:
         """T tokens of each row, [rows, T]."""
         wanted = self._wanted(trace) + ([self._watched] if self._watched else [])
-        if self._histories is not None:
+        if self._waiting and (wanted or ids.shape[1] > 1):
+            self._read(self._waiting, None)
+        if self._waiting:
+            self._read_waiting(ids[:, 0])
+        elif self._histories is not None:
             steps = []
             for column in ids.T:
                 places = self._histories.feed(self._session, column, wanted)
@@ -155,6 +186,8 @@ class NativeRunner:
             self._tell_step(trace, places)
 
     def gather(self, rows: np.ndarray) -> None:
+        if self._waiting:
+            self._read(self._waiting, None)
         self._session.gather(np.ascontiguousarray(rows, np.int32))
         if self._histories is not None:
             self._histories.gather(rows)
@@ -171,6 +204,8 @@ class NativeRunner:
             self._histories.drop(count)
 
     def hidden(self, prompt: bool = False) -> np.ndarray:
+        if self._waiting:
+            self._read(self._waiting, None)
         return self._prompt_hidden if prompt else self._session.hidden()
 
     def attention(self) -> np.ndarray:
@@ -330,3 +365,9 @@ def _first(rows: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
 def _pool(states: np.ndarray, pooling: str) -> np.ndarray:
     """[T, D] -> [D]."""
     return states.mean(0) if pooling == "mean" else states[0 if pooling == "first" else -1]
+
+
+def _align(rows: np.ndarray, states: Sequence[np.ndarray]) -> None:
+    """Writes [T, D] of each row into [rows, longest, D], at the right."""
+    for row, own in zip(rows, states, strict=False):
+        row[len(row) - len(own) :] = own

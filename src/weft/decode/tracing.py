@@ -46,7 +46,7 @@ def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: 
 
 def _piece(tokenizer: Tokenizer, token: int) -> str:
     """What a token adds to the text, spaces as `▁`; as the vocabulary spells it where only the library knows more."""
-    if tokenizer.spelling is None:
+    if not tokenizer.spells:
         return tokenizer.tokens([token])[0]
     return tokenizer.bytes_of(token, skip_special=False).decode("utf-8", "backslashreplace").replace(" ", "▁")
 

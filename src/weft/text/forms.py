@@ -32,7 +32,7 @@ class Forms:
         self._suffix: str = (state.get("decoder") or {}).get("suffix", "") if "BPEDecoder" in self._decoders else ""
         self._special = {index for index, token in library.get_added_tokens_decoder().items() if token.special}
         pieces = tokenizer.tokens(range(tokenizer.rows))
-        if tokenizer.spelling is not None:
+        if tokenizer.spells:
             self.inside = [tokenizer.bytes_of(token) for token in range(len(pieces))]
             self.first = [data.removeprefix(b" ") for data in self.inside] if tokenizer.leading_space else self.inside
         elif "ByteLevel" in self._decoders:

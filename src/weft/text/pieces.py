@@ -8,16 +8,14 @@ the whole run of byte tokens; here only the bad bytes are lost, so that text onc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from weft.text.recipes import BYTE_FALLBACK, CONTINUING, Recipe
 
 
-def piece_bytes(recipe: Recipe, pieces: Sequence[str], specials: frozenset[str]) -> list[bytes]:
-    """Bytes of each piece of the vocabulary, in its order. A special token spells its own name."""
+def piece_bytes(recipe: Recipe, piece: str, specials: frozenset[str]) -> bytes:
+    """Bytes of a piece of the vocabulary. A special token spells its own name."""
     spell = {"byte_bpe": byte_level, "wordpiece": _continuing, **dict.fromkeys(BYTE_FALLBACK, _byte_fallback)}
-    ordinary = spell.get(recipe.kind, str.encode)
-    return [piece.encode() if piece in specials else ordinary(piece) for piece in pieces]
+    return piece.encode() if piece in specials else spell.get(recipe.kind, str.encode)(piece)
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -45,6 +45,7 @@ class Tokenizer:
         self.lossless = bool(found and found.lossless)
         self.leading_space = bool(found and found.leading_space)
         self._recipe = found
+        self._spelt: dict[int, bytes] = {}
 
     # ------------------------------------------------------------ making, saving, opening
 
@@ -133,7 +134,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of ids; bytes that are no UTF-8 become U+FFFD. `skip_special` leaves out <unk> too."""
-        if self.spelling is None:
+        if not self.spells:
             return self._hf.decode(list(ids), skip_special_tokens=skip_special)
         data = b"".join(self.bytes_of(token, skip_special) for token in ids)
         return (data.removeprefix(b" ") if self.leading_space else data).decode("utf-8", "replace")
@@ -143,17 +144,22 @@ class Tokenizer:
 
     def bytes_of(self, token: int, skip_special: bool = True) -> bytes:
         """What one id adds to the text: nothing for a special one that is skipped or an id past the vocabulary."""
-        spelling = self.spelling or []
-        known = 0 <= token < len(spelling) and not (skip_special and token in self._special_ids)
-        return spelling[token] if known else b""
+        if skip_special and token in self._special_ids:
+            return b""
+        if token not in self._spelt:
+            assert self._recipe is not None
+            piece = self._hf.id_to_token(token) if token >= 0 else None
+            self._spelt[token] = b"" if piece is None else piece_bytes(self._recipe, piece, self._added)
+        return self._spelt[token]
+
+    @property
+    def spells(self) -> bool:
+        """Whether the bytes of each id are known; not those of an imported tokenizer, whose decoder only the library knows."""
+        return self._recipe is not None
 
     @cached_property
-    def spelling(self) -> list[bytes] | None:
-        """Bytes of each id; None for an imported tokenizer, whose decoder only the library knows."""
-        if self._recipe is None:
-            return None
-        specials = frozenset(token.content for token in self._hf.get_added_tokens_decoder().values())
-        return piece_bytes(self._recipe, self.tokens(range(len(self))), specials)
+    def _added(self) -> frozenset[str]:
+        return frozenset(token.content for token in self._hf.get_added_tokens_decoder().values())
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
@@ -235,14 +241,14 @@ class StreamDecoder:
 
     def push(self, token: int) -> str:
         """The text that is certain now and was not before."""
-        if self._tokenizer.spelling is not None:
+        if self._tokenizer.spells:
             return self._utf8.decode(self._next_bytes(token))
         self._ids.append(token)
         return self._advance(self._tokenizer.decode(self._ids).rstrip("\ufffd"))
 
     def flush(self) -> str:
         """The rest, incomplete characters as U+FFFD."""
-        if self._tokenizer.spelling is not None:
+        if self._tokenizer.spells:
             return self._utf8.decode(b"", final=True)
         return self._advance(self._tokenizer.decode(self._ids))
 

@@ -1,7 +1,8 @@
 """Processors, one file each: pure functions on float32 [rows, vocabulary], logits unless options.beam_scores is "raw".
 
-A module's `PROCESSOR` is a frozen dataclass with `order` (its place, semantics 2), `shapes` (whether it shapes the draw
-only, or is a rule of every search), `from_options` (None where the options leave it off) and `__call__`.
+A module is named after the option that turns it on. Its `PROCESSOR` is a frozen dataclass with `order` (its place,
+semantics 2), `shapes` (whether it shapes the draw only, or is a rule of every search), `from_options` (None where the options
+leave it off) and `__call__`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from weft.decode.rows import Rows
 from weft.errors import UnknownNameError, UsageError
 from weft.spec.decoding import GenerationOptions
 
+_OFF = GenerationOptions()
+
 
 class Processor(Protocol):
     order: ClassVar[int]
@@ -33,16 +36,20 @@ class Processor(Protocol):
 
 
 @cache
-def processors() -> dict[str, type[Processor]]:
-    """Name of its module -> every processor in this folder, in the order in which they run."""
-    modules = {info.name: importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)}
-    found = {name: module.PROCESSOR for name, module in modules.items()}
-    return dict(sorted(found.items(), key=lambda item: item[1].order))
+def names() -> tuple[str, ...]:
+    """Names of the modules in this folder, each that of the option which turns its processor on."""
+    return tuple(info.name for info in pkgutil.iter_modules(__path__))
+
+
+def processors(chosen: Sequence[str] | None = None) -> dict[str, type[Processor]]:
+    """Name of its module -> processor, in the order in which they run: all of them, or those chosen."""
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in (names() if chosen is None else chosen)}
+    return dict(sorted(((name, module.PROCESSOR) for name, module in modules.items()), key=lambda item: item[1].order))
 
 
 def processors_for(options: GenerationOptions) -> dict[str, Processor]:
-    """The processors that these options turn on, by name, in the order that they ask for."""
-    known = processors()
+    """The processors that these options turn on, by name, in the order that they ask for. No other is imported."""
+    known = processors(None if options.order else [name for name in names() if getattr(options, name) != getattr(_OFF, name)])
     _check_order(known, options.order)
     made = {name: known[name].from_options(options) for name in _in_order(list(known), options.order)}
     return {name: processor for name, processor in made.items() if processor is not None}

@@ -186,7 +186,8 @@ std::shared_ptr<const Shortlist> Session::shortlist(const Ids& ids) const {
   const Matrix& all = *model_->output.matrix;
   for (std::size_t i = 0; i < ids.size(); i++)
     if (ids[i] < 0 || ids[i] >= all.outputs || (i && ids[i] <= ids[i - 1]))
-      throw std::out_of_range("token id " + std::to_string(ids[i]) + " of a shortlist; they rise, from 0 to " + std::to_string(all.outputs - 1));
+      throw std::out_of_range("token id " + std::to_string(ids[i]) + " of a shortlist; they rise, from 0 to " +
+                              std::to_string(all.outputs - 1));
   const int panel = kernels().panel, count = static_cast<int>(ids.size()), panels = (count + panel - 1) / panel;
   const std::size_t floats = panels * all.panel_bytes / sizeof(float), padded = static_cast<std::size_t>(panels) * panel;
   auto made = std::make_shared<Shortlist>();

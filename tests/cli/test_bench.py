@@ -155,3 +155,22 @@ def test_gguf_says_what_the_bundle_does(tmp_path: Path, family: str, sizes: dict
 def test_flags_that_cannot_be(weft: Callable[..., Any], flags: list[object], message: str) -> None:
     status, _, err = weft("bench", "fr-en", *flags)
     assert status == 2 and message in err
+
+
+@pytest.mark.parametrize("call", [lambda engine: engine.read_speed(1 << 20, 0, 0.0),
+                                  lambda engine: engine.read_speed(1 << 60, 1, 0.0),
+                                  lambda engine: engine.read_speed(1 << 20, 1, float("nan")),
+                                  lambda engine: engine.product_speed("int4", 1, 0.0),
+                                  lambda engine: engine.product_speed("int8", 999, 0.0)])
+def test_measurements_that_cannot_be(call: Callable[[Any], Any]) -> None:
+    engine = pytest.importorskip("weft._native")
+    with pytest.raises((ValueError, RuntimeError)):
+        call(engine)
+
+
+def test_what_a_pass_does_is_what_it_says() -> None:
+    engine = pytest.importorskip("weft._native")
+    size, seconds = engine.read_speed(3 << 20, 2, 0.0)
+    assert size == 3 << 20 and len(seconds) >= 4 and min(seconds) > 0
+    operations, _ = engine.product_speed("bfloat16", 1, 0.0)
+    assert operations == 2 * 96 * 4096 * 1024

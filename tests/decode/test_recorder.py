@@ -25,9 +25,10 @@ from weft.decode.strategies.greedy import Greedy
 from weft.decode.strategies.strategy import Outcome
 from weft.errors import UsageError
 from weft.families import rnn
+from weft.inspect.journey import journey
 from weft.nn.model import Model as Network
 from weft.spec.decoding import GenerationOptions
-from weft.spec.decoding_trace import RequestTrace
+from weft.spec.decoding_trace import DecodingTrace, RequestTrace
 from weft.spec.trace import Trace
 
 SOURCES = [[5], [4, 6, 7], [7, 7], [5, 4], [6], [6, 6, 6, 6]]
@@ -143,6 +144,17 @@ def test_log_probabilities_where_nothing_is_left() -> None:
     steps = [step for request in recorded(FakeRunner(12), way) for step in request.steps]
     dead = [step for step in steps if np.isneginf(step.log_sums[-1, step.sums > -np.inf]).any()]
     assert dead and all(np.isneginf(step.log_probs[-1, np.isneginf(step.log_sums[-1])]).all() for step in dead)
+
+
+def test_a_last_step_with_nothing_to_go_on_with() -> None:
+    """What has ended is the answer then."""
+    way = {"beams": 2, "logit_bias": tuple((token, -np.inf) for token in range(4, 12) if token != 5),
+           "banned_words": ((5, EOS), (5, 5))}
+    for request in recorded(FakeRunner(12), way):
+        assert [len(step.continuations.tokens) for step in request.steps] == [2, 0] and request.guesses == ()
+        assert [found.tokens for found in request.results] == [(EOS,)]
+        trace = DecodingTrace("fake", "encoder-decoder", "beam", {}, {}, (replace(request, texts=("",)),))
+        assert "ended by itself" in "\n".join(map(str, journey(trace)))
 
 
 class SaysNothing(Greedy):

@@ -49,6 +49,8 @@ class _Recorded:
         return [guess.token for guess in guesses[len(self.steps) - start :][:1]]
 
     def guesses(self) -> tuple[Guesses, ...]:
+        if not self.rounds:
+            return ()
         chosen = [int(step.continuations.tokens[0]) for step in self.steps]
         ends = [start for start, _ in self.rounds[1:]] + [len(chosen)]
         told = []

@@ -6,8 +6,9 @@
 gpt2: GPT-2 small (12 layers, D=768, vocabulary 50,257). llama: 1.1 billion parameters (22 layers, D=2048, F=5632, 32 heads
 that share 4 keys and values, vocabulary 32,000). A prompt of 128 tokens each, then 64 new ones, greedy. Contestants take turns,
 each in a process of its own: a round reads the prompts alone (prefill), then does the whole; decoding is what the whole takes
-longer. llama.cpp runs Q8_0, natively built, on as many threads as there are cores; CTranslate2 int8 with CT2_FORCE_CPU_ISA=AVX512; --all
-adds Weft's and llama.cpp's bf16 and Hugging Face's. Medians in tokens a second, their range, and the ratio to the best peer.
+longer. llama.cpp runs Q8_0, natively built, on as many threads as there are cores; CTranslate2 int8 with
+CT2_FORCE_CPU_ISA=AVX512; --all adds Weft's and llama.cpp's bf16 and Hugging Face's. Medians in tokens a second, their range, and
+the ratio to the best peer.
 Needs `CMAKE_ARGS=-DGGML_NATIVE=ON pip install llama-cpp-python gguf ctranslate2`.
 """
 
@@ -247,8 +248,8 @@ def compare(folder: Path, shape: str, ids: list[list[int]], rounds: int, everyth
         peer = max(statistics.median(values) for name, values in speeds.items() if not name.startswith("weft"))
         for name, values in speeds.items():
             speed = statistics.median(values)
-            print(f"  {phase:8s}{name:20s} {speed:8.0f} tokens/s  ({min(values):.0f} to {max(values):.0f})  {speed / peer:5.2f} "
-                  f"x best peer", flush=True)
+            print(f"  {phase:8s}{name:20s} {speed:8.0f} tokens/s  ({min(values):.0f} to {max(values):.0f})  "
+                  f"{speed / peer:5.2f} x best peer", flush=True)
 
 
 def speed_of(phase: str, batch: int, seconds: list[float]) -> list[float]:

@@ -40,7 +40,8 @@ def prepare(folder: Path) -> None:
     from weft.text import Tokenizer
 
     torch.manual_seed(0)
-    model = transformers.BertModel(transformers.BertConfig(attn_implementation="eager"), add_pooling_layer=False).eval().requires_grad_(False)
+    config = transformers.BertConfig(attn_implementation="eager")  # what can be written as ONNX
+    model = transformers.BertModel(config, add_pooling_layer=False).eval().requires_grad_(False)
     model.save_pretrained(folder / "hf")
     Tokenizer.train("wordpiece", ["abc"], 40, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]).save(
         folder / "hf" / "tokenizer.json")

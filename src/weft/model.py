@@ -596,7 +596,7 @@ class Model:
         """Rules that need more than options: what guides the output."""
         if not is_guided(options):
             return {}
-        made = guide(options, self._vocabulary)
+        made = guide(options, self._vocabulary, self.config.window.target)
         return {made.kind: made}
 
     def _notice_cut(self, index: int, hypotheses: Sequence[Hypothesis], rules: Mapping[str, Guide], prompt: Ids) -> None:

@@ -41,6 +41,13 @@ def test_a_completion_with_sampling(weft) -> None:
         assert part in out, part
 
 
+def test_every_draw_is_told(weft) -> None:
+    out = weft("explain", "Bonjour.", "--sample", "--n", 3, "--seed", 1, "--steps", 1)[1]
+    drawn = weft("translate", "Bonjour.", "--sample", "--n", 3, "--seed", 1)[1]
+    assert [f"\n{draw} of 3\n" in f"\n{out}" for draw in (1, 2, 3)] == [True] * 3 and out.count("\nresult\n") == 3
+    assert all(repr(line.partition("\t")[2]) in out for line in drawn.splitlines())
+
+
 def test_contrastive_search(weft) -> None:
     out = weft("explain", "Le chat dort.", "--penalty-alpha", 0.6, "--top-k", 3)[1]
     for part in ("contrastive search", "candidates: 0.4 x probability, less 0.6 x likeness to what is there", " - 0.6 x ",

@@ -67,8 +67,10 @@ def test_ids_are_written_with_a_mark() -> None:
     (["--beams", "many"], "--beams is 'many'; it must be a whole number, 1 to 64; leave it out for 1, which is greedy"),
     (["--max-new-tokens", ""], "--max-new-tokens is ''; it must be a whole number, 0 or more"),
     (["--early-stopping", "firs"], "invalid choice: 'firs' (choose from"),
+    (["--json-schema", ""], "--json-schema is empty, so there is nothing to fit; give one or leave it out"),
+    (["--regex", ""], "--regex is empty"), (["--grammar", ""], "--grammar is empty"),
 ])
-def test_what_is_no_number_is_refused_with_the_interval(arguments: list[str], message: str) -> None:
+def test_what_is_no_value_is_refused_with_what_is(arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError) as error:
         read(*arguments)
     assert message in str(error.value)

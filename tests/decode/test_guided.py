@@ -187,6 +187,12 @@ def test_what_cannot_be_followed_is_refused(model: weft.Model, options: dict[str
     assert message in str(error.value)
 
 
+def test_what_no_window_holds_is_refused(model: weft.Model) -> None:
+    """Also where no limit is given: it could only be cut."""
+    with pytest.raises(UsageError, match=r"the model's window is \d+, but what fits this grammar has .* or never ends; ask"):
+        model.generate(["a"], grammar='start: "a" start')
+
+
 def test_nothing_is_asked_for(model: weft.Model) -> None:
     assert model.generate(["a"], regex="a{900}", max_new_tokens=0)[0].text == ""
 
@@ -194,7 +200,7 @@ def test_nothing_is_asked_for(model: weft.Model) -> None:
 def test_fewest_tokens(model: weft.Model) -> None:
     """Never more than are needed."""
     for text in ("the quick brown fox", "zzzzz", "{}"):
-        rule = guide(GenerationOptions(regex=re.escape(text).replace("\\ ", " ")), model._vocabulary)
+        rule = guide(GenerationOptions(regex=re.escape(text).replace("\\ ", " ")), model._vocabulary, 64)
         assert 1 <= rule.least <= len(model.tokenizer.encode(text))
 
 

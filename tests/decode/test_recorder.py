@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from weft.decode.strategies.greedy import Greedy
 from weft.decode.strategies.strategy import Outcome
 from weft.errors import UsageError
 from weft.families import rnn
+from weft.inspect.journey import journey
 from weft.nn.model import Model as Network
 from weft.spec.decoding import GenerationOptions
-from weft.spec.decoding_trace import RequestTrace
+from weft.spec.decoding_trace import DecodingTrace, RequestTrace
 from weft.spec.trace import Trace
 
 SOURCES = [[5], [4, 6, 7], [7, 7], [5, 4], [6], [6, 6, 6, 6]]
@@ -88,7 +90,7 @@ def test_ancestry_leads_to_the_results_and_scores_add_up(way: dict) -> None:
         for number, step in enumerate(request.steps):
             told = step.continuations
             assert [fate == "kept" for fate in told.fates] == [place >= 0 for place in told.places]
-            assert sorted(place for place in told.places if place >= 0) == list(range((told.places >= 0).sum()))
+            assert len(set(told.places[told.places >= 0])) == (told.places >= 0).sum()
             for parent, token, log_prob, total, score, fate in zip(
                     told.parents, told.tokens, told.log_probs, told.sums, told.scores, told.fates, strict=True):
                 assert total == pytest.approx(step.sums[parent] + log_prob, abs=1e-5)
@@ -119,6 +121,40 @@ def test_candidates_are_the_slow_obvious_ones(way: dict) -> None:
                     np.exp(log_softmax(logits[None])[0, [0, 1, 2] + [3] * (number < chosen.min_new_tokens)]).sum(), abs=1e-5)
             chosen_ones = set(zip(step.continuations.parents.tolist(), step.continuations.tokens.tolist(), strict=True))
             assert all(token in step.candidates[parent] for parent, token in chosen_ones)
+
+
+@pytest.mark.parametrize(("way", "limit"), [
+    ({"beams": 8, "forced_words": ((5, 7), (6,))}, 3), ({"beams": 8, "forced_words": ((5, 7), (6,)), "beam_scores": "raw"}, 3),
+    ({"beams": 4, "beam_groups": 2, "diversity": 2.0}, 8)], ids=str)
+def test_what_is_kept_are_the_rows_that_hold_a_hypothesis_at_the_next_step(way: dict, limit: int) -> None:
+    """Also where others only fill the places of a request: rows beside few continuations, groups that are done."""
+    recorder, filled = Recorder(), 0
+    generate_batch(FakeRunner(12), SOURCES, options(way, limit), recorder=recorder)
+    for request in recorder.requests:
+        for step, after in itertools.pairwise(request.steps):
+            told, alive = step.continuations, np.flatnonzero(after.sums > -np.inf).tolist()
+            assert sorted(place for place in told.places.tolist() if place >= 0) == alive
+            filled += len(alive) < len(after.sums)
+    assert filled
+
+
+def test_log_probabilities_where_nothing_is_left() -> None:
+    """A hypothesis may come to a dead end while others go on."""
+    way = {"beams": 4, "banned_words": tuple((5, token) for token in range(3, 12)), "min_new_tokens": 8}
+    steps = [step for request in recorded(FakeRunner(12), way) for step in request.steps]
+    dead = [step for step in steps if np.isneginf(step.log_sums[-1, step.sums > -np.inf]).any()]
+    assert dead and all(np.isneginf(step.log_probs[-1, np.isneginf(step.log_sums[-1])]).all() for step in dead)
+
+
+def test_a_last_step_with_nothing_to_go_on_with() -> None:
+    """What has ended is the answer then."""
+    way = {"beams": 2, "logit_bias": tuple((token, -np.inf) for token in range(4, 12) if token != 5),
+           "banned_words": ((5, EOS), (5, 5))}
+    for request in recorded(FakeRunner(12), way):
+        assert [len(step.continuations.tokens) for step in request.steps] == [2, 0] and request.guesses == ()
+        assert [found.tokens for found in request.results] == [(EOS,)]
+        trace = DecodingTrace("fake", "encoder-decoder", "beam", {}, {}, (replace(request, texts=("",)),))
+        assert "ended by itself" in "\n".join(map(str, journey(trace)))
 
 
 class SaysNothing(Greedy):

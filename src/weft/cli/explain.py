@@ -22,7 +22,8 @@ _EXAMPLES = """examples:
 
 Told are: the tokens and their ids; what the first layer gets of each; the layers that read them; then, step by step, the
 likeliest tokens with a bar of their probability, what rules removed, the number drawn, what was looked at (mean of all layers
-and heads kept), and what became of each hypothesis; then the result. On a terminal in colour, elsewhere as plain text."""
+and heads kept), and what became of each hypothesis; then the result. Of several draws (--n, --best-of) every one is told. On a
+terminal in colour, elsewhere as plain text."""
 
 
 def run(argv: list[str]) -> int:
@@ -85,5 +86,9 @@ def _print(trace: DecodingTrace, steps: range | None, candidates: int) -> None:
     from weft.inspect.journey import journey
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    for line in journey(trace, steps=steps, candidates=candidates):
-        console.print(line)
+    count = len(trace.requests)
+    for request in range(count):
+        if count > 1:  # several draws, or the inputs of a saved trace
+            console.print(f"{request + 1} of {count}\n" if request == 0 else f"\n{request + 1} of {count}\n")
+        for line in journey(trace, request, steps=steps, candidates=candidates):
+            console.print(line)

@@ -107,7 +107,16 @@ def _kind(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
         return {"choices": choices, "help": shown}
     if hint in (int, float):
         return {"type": _number(hint, field), "help": shown, "metavar": "N" if hint is int else "X"}
-    return {"help": shown, "metavar": "TEXT"}
+    return {"help": shown, "metavar": "TEXT"} | ({"type": _rule(field)} if field.metadata.get("rule") else {})
+
+
+def _rule(field: dataclasses.Field) -> Callable[[str], str]:
+    """Reads what an output must fit; an empty text is refused, for it would leave the output free."""
+    def read(text: str) -> str:
+        if not text:
+            raise UsageError(f"--{field.name.replace('_', '-')} is empty, so there is nothing to fit; give one or leave it out")
+        return text
+    return read
 
 
 def _number(kind: type, field: dataclasses.Field) -> Callable[[str], Any]:

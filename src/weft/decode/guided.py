@@ -148,13 +148,16 @@ class Guide:
         return grown
 
 
-def guide(options: GenerationOptions, vocabulary: Vocabulary) -> Guide:
-    """The rule of the one of KINDS that is set. Raises UsageError as Guide does, and where the limit is too near."""
+def guide(options: GenerationOptions, vocabulary: Vocabulary, window: int) -> Guide:
+    """The rule of the one of KINDS that is set. window: the decoder's. Raises UsageError as Guide does, and where the limit is
+    too near."""
     kind = next(kind for kind in KINDS if getattr(options, kind))
     made = Guide(kind, getattr(options, kind), vocabulary)
-    if options.max_new_tokens and made.least > options.max_new_tokens:
-        raise UsageError(f"max_new_tokens is {options.max_new_tokens}, but what fits this {kind} has at least {made.least} "
-                         f"tokens{'' if made.least < 1000 else ', or never ends'}; allow more")
+    asked, least = options.max_new_tokens, made.least
+    if asked != 0 and least > (window if asked is None else asked):
+        limit, way = ("the model's window", "ask for less") if asked is None else ("max_new_tokens", "allow more")
+        raise UsageError(f"{limit} is {asked or window}, but what fits this {kind} has at least {least} tokens"
+                         f"{'' if least < 1000 else ', or never ends'}; {way}")
     return made
 
 

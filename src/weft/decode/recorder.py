@@ -49,6 +49,8 @@ class _Recorded:
         return [guess.token for guess in guesses[len(self.steps) - start :][:1]]
 
     def guesses(self) -> tuple[Guesses, ...]:
+        if not self.rounds:
+            return ()
         chosen = [int(step.continuations.tokens[0]) for step in self.steps]
         ends = [start for start, _ in self.rounds[1:]] + [len(chosen)]
         told = []
@@ -140,6 +142,7 @@ class Recorder:
                              "out the options that ask for it, or the trace")
         width = told.sums.shape[1]
         parents, following = np.asarray(outcome.parents), np.asarray(outcome.tokens)
+        alive = np.ones(len(parents), bool) if outcome.alive is None else outcome.alive
         arrays = _describe(told.seen.stages, self._chosen_ids(told))
         stages = tuple(name for name, _ in told.seen.stages)
         drawn = np.full(len(told.sums) * width, np.nan) if told.seen.drawn is None else told.seen.drawn
@@ -149,8 +152,8 @@ class Recorder:
         for place, request in enumerate(told.requests):
             one, rows = self._recorded[request.index], slice(place * width, (place + 1) * width)
             mine = parents // width == place
-            kept = {(int(parent) % width, int(token)): row for row, (parent, token) in
-                    enumerate(zip(parents[mine], following[mine], strict=True))}
+            kept = {(int(parent) % width, int(token)): row for row, (parent, token, lives) in
+                    enumerate(zip(parents[mine], following[mine], alive[mine], strict=True)) if lives}
             one.steps.append(Step(
                 told.sums[place], stages, drawn=drawn[rows], continuations=_continuations(told, place, kept),
                 points=self._of_rows(one, told.seen.points, rows),

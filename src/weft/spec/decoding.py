@@ -21,7 +21,8 @@ Utility = Literal["chrf", "bleu"]
 def _option(default: Any, help: str, within: Range | None = None, means: Mapping[float, str] | None = None, **metadata: Any
             ) -> Any:
     """within: what a number must be. means: what single values say. needs: the option without which this one does nothing.
-    group: heading of this option and those that follow. metavar: what a value is called on the command line."""
+    group: heading of this option and those that follow. metavar: what a value is called on the command line. rule: a text
+    that the output must fit."""
     said = "; ".join((help, *(f"{value:g} is {what}" for value, what in (means or {}).items())))
     return field(default=default, metadata={"help": f"{said} ({within})" if within else said, "within": within,
                                             "means": means or {}, **metadata})
@@ -90,9 +91,9 @@ class GenerationOptions:
     encoder_no_repeat_ngram: int = _option(0, "no run of this many tokens of the source comes", COUNT, OFF)
     shortlist: bool = _option(False, "choose among the likely translations of the source's tokens only, which is sooner "
                                      "(L'Hostis et al. 2016; of a bundle that weft shortlist was run on)")
-    json_schema: str = _option("", "a JSON schema that the output fits, as JSON (needs weft[guided])")
-    regex: str = _option("", "a regular expression that the output matches (needs weft[guided])")
-    grammar: str = _option("", "a Lark grammar that the output is derived from (needs weft[guided])")
+    json_schema: str = _option("", "a JSON schema that the output fits, as JSON (needs weft[guided])", rule=True)
+    regex: str = _option("", "a regular expression that the output matches (needs weft[guided])", rule=True)
+    grammar: str = _option("", "a Lark grammar that the output is derived from (needs weft[guided])", rule=True)
 
     sample: bool = _option(False, "draw tokens at random instead of taking the best", group="sampling")
     temperature: float = _option(1.0, "divide the logits by this before sampling (Ackley et al. 1985)", Range(0, 100),

@@ -93,8 +93,10 @@ class Step:
 
     @property
     def log_probs(self) -> np.ndarray:
-        """float64 [S, R, C]: log-probabilities of the candidates after each stage; the first are the model's own."""
-        return self.scores - self.log_sums[:, :, None]
+        """float64 [S, R, C]: log-probabilities of the candidates after each stage; the first are the model's own. Of a row in
+        which a stage leaves nothing all are -inf."""
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isneginf(self.scores), -np.inf, self.scores - self.log_sums[:, :, None])
 
     def removed_at(self, row: int, candidate: int) -> str | None:
         """The stage that set a candidate to -inf, if one did."""

@@ -233,7 +233,7 @@ class Beam:
         self.finished = [self.finished[row] for row in kept.tolist()]
         self.beams = self.beams.lists(kept)
         last = self.beams.tokens[:, :, -1].reshape(-1) if len(kept) else np.empty(0, np.int64)
-        return Outcome(rows, last, events)
+        return Outcome(rows, last, events, (self.beams.scores > -np.inf).reshape(-1))
 
 
 STRATEGY = Beam

@@ -70,12 +70,14 @@ class Batch:
 class Outcome:
     """A step's decision. parents: the old row that each surviving row continues; tokens: what it is fed next.
 
-    Both int64 [rows left], the rows of a request together; empty when all requests are done.
+    Both int64 [rows left], the rows of a request together; empty when all requests are done. alive: bool [rows left], False for
+    a row that only fills its request's place and holds no hypothesis; None if there is no such row.
     """
 
     parents: np.ndarray
     tokens: np.ndarray
     events: Sequence[GenerationEvent] = field(default_factory=tuple)
+    alive: np.ndarray | None = None
 
 
 class Strategy(Protocol):

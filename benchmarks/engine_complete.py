@@ -7,7 +7,7 @@ gpt2: GPT-2 small (12 layers, D=768, vocabulary 50,257). llama: 1.1 billion para
 that share 4 keys and values, vocabulary 32,000). A prompt of 128 tokens each, then 64 new ones, greedy. Contestants take turns,
 each in a process of its own: a round reads the prompts alone (prefill), then does the whole; decoding is what the whole takes
 longer. llama.cpp runs Q8_0, natively built, on as many threads as there are cores; CTranslate2 int8 with
-CT2_FORCE_CPU_ISA=AVX512; --all adds Weft's and llama.cpp's bf16 and Hugging Face's. Medians in tokens a second, their range, and
+CT2_FORCE_CPU_ISA=AVX512; --all adds bf16 of Weft, llama.cpp and Hugging Face. Medians in tokens a second, their range, and
 the ratio to the best peer.
 Needs `CMAKE_ARGS=-DGGML_NATIVE=ON pip install llama-cpp-python gguf ctranslate2`.
 """

@@ -107,33 +107,32 @@ struct Ahead {
   int lines = 0;
 };
 
-// M rows from `row` times P panels from `panel`.
-template <class T, Activation A, int M, int P> inline void tile(const Product& p, int row, int panel, Ahead ahead = {}) {
-  typename T::Sum sums[M][P * kVectors];
+// M rows from `row` times V vectors, from vector `v` of panel `panel` on.
+template <class T, Activation A, int M, int V> inline void tile(const Product& p, int row, int panel, int v = 0, Ahead ahead = {}) {
+  typename T::Sum sums[M][V];
   for (auto& row : sums)
     for (auto& sum : row) sum = typename T::Sum{}; // in registers; "= {}" would go through memory
   const int groups = grouped<T>(p.matrix->inputs) / T::kGroup;
-  const typename T::Weight* weights[P];
+  const typename T::Weight* weights[(V + kVectors - 1) / kVectors];
   const typename T::Input* inputs[M];
-  for (int i = 0; i < P; i++)
-    weights[i] = reinterpret_cast<const typename T::Weight*>(p.matrix->panels + (panel + i) * p.matrix->panel_bytes);
+  for (int i = 0; i * kVectors < V; i++)
+    weights[i] = reinterpret_cast<const typename T::Weight*>(p.matrix->panels + (panel + i) * p.matrix->panel_bytes) + v * W * T::kGroup;
   for (int m = 0; m < M; m++)
     inputs[m] = reinterpret_cast<const typename T::Input*>(p.operand + (row + m) * p.operand_stride);
   for (int k = 0; k < groups; k++) {
     for (int line = 0; line < ahead.lines; line++)
       __builtin_prefetch(ahead.at + static_cast<std::ptrdiff_t>(k) * kGroupBytes<T> + 64 * line, 0, 2);
-    for (int i = 0; i < P; i++)
+    for (int i = 0; i < V; i += kVectors)
       for (int m = 0; m < M; m++)
-        for (int v = 0; v < kVectors; v++)
-          sums[m][i * kVectors + v] = T::add(sums[m][i * kVectors + v],
-                                             weights[i] + (static_cast<std::ptrdiff_t>(k) * kPanel + v * W) * T::kGroup,
-                                             inputs[m] + static_cast<std::ptrdiff_t>(k) * T::kGroup);
+        for (int u = 0; u < std::min(V, kVectors); u++)
+          sums[m][i + u] = T::add(sums[m][i + u], weights[i / kVectors] + (static_cast<std::ptrdiff_t>(k) * kPanel + u * W) * T::kGroup,
+                                  inputs[m] + static_cast<std::ptrdiff_t>(k) * T::kGroup);
   }
   for (int m = 0; m < M; m++) {
     const float scale = p.operand_scales ? p.operand_scales[row + m] : 1.0f;
-    for (int v = 0; v < P * kVectors; v++) {
-      const int n = panel * kPanel + v * W;
-      F32 value = T::value(sums[m][v], *p.matrix, n, scale);
+    for (int u = 0; u < V; u++) {
+      const int n = panel * kPanel + (v + u) * W;
+      F32 value = T::value(sums[m][u], *p.matrix, n, scale);
       if (p.matrix->bias) value += load(p.matrix->bias + n);
       value = activated<A>(value);
       const std::ptrdiff_t place = (row + m) * p.stride + n - p.column;
@@ -143,29 +142,42 @@ template <class T, Activation A, int M, int P> inline void tile(const Product& p
   }
 }
 
+// A panel once for M rows, half of its vectors at a time: 12 rows have sums enough then, and a panel is read half as often.
+template <class T, Activation A, int M> inline void halves(const Product& p, int row, int panel, Ahead ahead) {
+  tile<T, A, M, kVectors / 2>(p, row, panel, 0, ahead);
+  tile<T, A, M, kVectors / 2>(p, row, panel, kVectors / 2);
+}
+
 template <class T, Activation A> void panels(const Product& p, int first, int last) {
-  if (p.rows == 1) { // one row alone leaves too few sums to add to while others wait
-    int panel = first;
-    for (; panel + 4 <= last; panel += 4) tile<T, A, 1, 4>(p, 0, panel);
-    for (; panel < last; panel++) tile<T, A, 1, 1>(p, 0, panel);
-    return;
-  }
+  constexpr int V = kVectors;
+  int panel = first;
+  if (p.rows == 1) // alone leaves too few sums to add to while others wait
+    for (; panel + 4 <= last; panel += 4) tile<T, A, 1, 4 * V>(p, 0, panel);
+  const int each = p.rows < 12 ? 6 : 12, tiles = (p.rows + each - 1) / each;
   constexpr int kLines = kGroupBytes<T> / 64;
-  const int tiles = (p.rows + 5) / 6, lines = (kLines + tiles - 1) / tiles; // the next panel is fetched by all tiles of this one
-  for (int panel = first; panel < last; panel++) {
+  const int lines = (kLines + tiles - 1) / tiles; // the next panel is fetched by all tiles of this one
+  for (; panel < last; panel++) {
     const std::byte* next = p.matrix->panels + (panel + 1) * p.matrix->panel_bytes;
     const auto ahead = [&](int row) {
-      const int line = row / 6 * lines;
-      return Ahead{next + 64 * line, std::min(lines, kLines - line)};
+      const int line = row / each * lines;
+      return p.rows == 1 || row % each ? Ahead{} : Ahead{next + 64 * line, std::min(lines, kLines - line)};
     };
     int row = 0;
-    for (; row + 6 <= p.rows; row += 6) tile<T, A, 6, 1>(p, row, panel, ahead(row));
+    for (; row + 12 <= p.rows; row += 12) halves<T, A, 12>(p, row, panel, ahead(row));
+    if (row && p.rows - row == 8) {
+      halves<T, A, 8>(p, row, panel, ahead(row));
+      continue;
+    }
+    if (p.rows - row >= 6) {
+      tile<T, A, 6, V>(p, row, panel, 0, ahead(row));
+      row += 6;
+    }
     switch (p.rows - row) {
-    case 1: tile<T, A, 1, 1>(p, row, panel, ahead(row)); break;
-    case 2: tile<T, A, 2, 1>(p, row, panel, ahead(row)); break;
-    case 3: tile<T, A, 3, 1>(p, row, panel, ahead(row)); break;
-    case 4: tile<T, A, 4, 1>(p, row, panel, ahead(row)); break;
-    case 5: tile<T, A, 5, 1>(p, row, panel, ahead(row)); break;
+    case 1: tile<T, A, 1, V>(p, row, panel, 0, ahead(row)); break;
+    case 2: tile<T, A, 2, V>(p, row, panel, 0, ahead(row)); break;
+    case 3: tile<T, A, 3, V>(p, row, panel, 0, ahead(row)); break;
+    case 4: tile<T, A, 4, V>(p, row, panel, 0, ahead(row)); break;
+    case 5: tile<T, A, 5, V>(p, row, panel, 0, ahead(row)); break;
     }
   }
 }

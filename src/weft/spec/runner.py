@@ -98,6 +98,35 @@ class Runner(Protocol):
         ...
 
 
+@dataclass(eq=False)
+class Step:
+    """A step that a batch waits for: `runner.step(tokens, best, banned)`. Who drives it leaves the answer in `scores`."""
+
+    runner: Runner
+    tokens: np.ndarray
+    best: int | None
+    banned: Sequence[int]
+    scores: np.ndarray | Best | None = None
+
+    def take(self) -> None:
+        """By itself."""
+        self.scores = self.runner.step(self.tokens, self.best, self.banned)
+
+
+class Together(Protocol):
+    """Rows of many batches that are read in one pass, though each began when it liked and goes on as it likes."""
+
+    def seat(self) -> Runner:
+        """A runner for one batch. Its `step` is taken with those of others; of the other verbs it has the four and `select`."""
+        ...
+
+    def step(self, asked: Sequence[Step]) -> None:
+        """Fill in `scores` of all these steps but of those whose prompts are still being read. Rows of a runner for whom no
+        step is asked are let go. After an error none of them can go on.
+        """
+        ...
+
+
 class TextRunner(Runner, Protocol):
     """A backend's own runner, which also reads whole texts."""
 

@@ -44,14 +44,13 @@ class Limits:
 
 @dataclass(eq=False)
 class Job:
-    """What was handed in together. rows, positions: what it takes of the limits. sources: tokens that an encoder reads first.
-    alone: its steps are not taken with others'."""
+    """What was handed in together. rows, positions: what it takes of the limits. alone: its
+    steps are not taken with others'."""
 
     items: Items
     tell: Tell
     rows: int
     positions: int
-    sources: int
     alone: bool
     waits_for: Step | None = None
     cancelled: bool = False
@@ -88,7 +87,7 @@ class Batcher:
             if needed > most:
                 raise UsageError(f"the request may take {needed} {name}, and all requests together have {most}; "
                                  f"{WAYS_OUT[name]}, or open the batcher with more {name}")
-        return Job(prepared.items, tell, rows, positions, 0 if sources is None else sum(map(len, sources)), alone)
+        return Job(prepared.items, tell, rows, positions, alone)
 
     @property
     def is_busy(self) -> bool:
@@ -102,16 +101,14 @@ class Batcher:
             self._end(job)
         self._admit()
         self._take()
-        for job in [job for job in self.running if job.waits_for is not None and job.waits_for.scores is not None]:
+        for job in [job for job in self.running if job.waits_for is not None and job.waits_for.is_taken]:
             self._go_on(job)
         if not self.running:
             self._take()  # lets go of all rows
 
     def _admit(self) -> None:
-        room = self.limits.chunk if self.running else self.limits.positions
-        while self.waiting and room > 0 and self._fits(self.waiting[0]):
+        while self.waiting and self._fits(self.waiting[0]):
             job = self.waiting.popleft()
-            room -= job.sources
             self.running.append(job)
             self._go_on(job)
 

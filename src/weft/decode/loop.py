@@ -112,8 +112,7 @@ def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -
     for number in itertools.count():
         step = Step(runner, tokens, chooser.best, batch.banned(number))
         yield step
-        assert step.scores is not None, "nobody took the step"
-        outcome = chooser.advance(number, step.scores)
+        outcome = chooser.advance(number, step.answer())
         if batch.recorder is not None:
             batch.recorder.decided(outcome)
         yield from outcome.events

@@ -100,17 +100,30 @@ class Runner(Protocol):
 
 @dataclass(eq=False)
 class Step:
-    """A step that a batch waits for: `runner.step(tokens, best, banned)`. Who drives it leaves the answer in `scores`."""
+    """A step that a batch waits for, `runner.step(tokens, best, banned)`. Who takes it leaves the answer in `scores`, or what
+    went wrong in `error`."""
 
     runner: Runner
     tokens: np.ndarray
     best: int | None
     banned: Sequence[int]
     scores: np.ndarray | Best | None = None
+    error: Exception | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        return self.scores is not None or self.error is not None
 
     def take(self) -> None:
         """By itself."""
         self.scores = self.runner.step(self.tokens, self.best, self.banned)
+
+    def answer(self) -> np.ndarray | Best:
+        """Raises the error."""
+        if self.error is not None:
+            raise self.error
+        assert self.scores is not None, "nobody took the step"
+        return self.scores
 
 
 class Together(Protocol):
@@ -121,8 +134,8 @@ class Together(Protocol):
         ...
 
     def step(self, asked: Sequence[Step]) -> None:
-        """Fill in `scores` of all these steps but of those whose prompts are still being read. Rows of a runner for whom no
-        step is asked are let go. After an error none of them can go on.
+        """Take all these steps but those whose prompts are still being read. Rows of a runner for whom no step is asked are let
+        go. After an error that is no single step's none of them can go on.
         """
         ...
 

@@ -27,8 +27,8 @@ class NativeTogether:
     """`weft.spec.runner.Together` on the engine."""
 
     def __init__(self, reader: NativeRunner, chunk: int, most: int) -> None:
-        """reader: a runner of its own, for what takes no row. chunk, most: tokens of sources and prompts that are read in a step,
-        where other batches wait for their next token and where none does; a source is read as a whole."""
+        """reader: a runner of its own, for what takes no row. chunk, most: tokens of sources and prompts that are read in a
+        step, where other batches wait for their next token and where none does; a source is read as a whole."""
         from weft import _native
 
         self.reader, self.chunk, self.most = reader, chunk, most

@@ -54,7 +54,7 @@ class Job:
     alone: bool
     waits_for: Step | None = None
     cancelled: bool = False
-    """Whoever sets this ends the job before its next step, with None."""
+    """Whoever sets this ends the job before its next step, with a UsageError."""
 
 
 class Batcher:
@@ -98,7 +98,7 @@ class Batcher:
     def step(self) -> None:
         """One step of every job that runs, after those who leave have left and those who fit have come."""
         for job in [job for job in (*self.waiting, *self.running) if job.cancelled]:
-            self._end(job)
+            self._end(job, UsageError("the request was cancelled before it had ended"))
         self._admit()
         self._take()
         for job in [job for job in self.running if job.waits_for is not None and job.waits_for.is_taken]:

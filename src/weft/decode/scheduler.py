@@ -18,7 +18,7 @@ from weft.spec.runner import Runner
 class Ticket:
     """A request on its way. Iterating gives its events as they come, once; `result` waits for the end.
 
-    Both raise what the request failed with. A cancelled one ends without an error, and has no result.
+    Both raise what the request failed with, UsageError if it was cancelled.
     """
 
     def __init__(self) -> None:
@@ -47,15 +47,11 @@ class Ticket:
             raise self._error
 
     def result(self, timeout: float | None = None) -> list[tuple[Hypothesis, ...]]:
-        """The hypotheses of every input, best first. timeout: in seconds. Raises TimeoutError, and UsageError if it was
-        cancelled."""
+        """The hypotheses of every input, best first. timeout: in seconds. Raises TimeoutError."""
         if not self._over.wait(timeout):
             raise TimeoutError(f"the request has not ended within {timeout} seconds; it goes on until it is cancelled")
         if self._error is not None:
             raise self._error
-        assert self.job is not None
-        if self.job.cancelled:
-            raise UsageError("the request was cancelled, so that it has no result")
         return [self._found[index] for index in sorted(self._found)]
 
     def cancel(self) -> None:

@@ -58,6 +58,14 @@ def test_streams_side_by_side(models: dict[str, Model], name: str) -> None:
     assert found == [list(models[name].stream(text, **search)) for text, search in asked]
 
 
+def test_on_pytorch_threads_take_turns(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    model = load(bundles.bundle(tmp_path / "marian", "marian"), backend="torch")
+    with Serving(model) as serving:
+        found = in_threads(*(lambda text=text: serving.generate(text, beams=2, max_new_tokens=6) for text in TEXTS))
+    assert found == [model.generate(text, beams=2, max_new_tokens=6) for text in TEXTS]
+
+
 def test_a_stream_that_is_closed_is_cancelled(models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     cancelled: list[Ticket] = []
     monkeypatch.setattr(Ticket, "cancel", lambda ticket: cancelled.append(ticket))

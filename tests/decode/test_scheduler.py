@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests import bundles
 from tests.decode.test_batcher import model
 from weft.decode.batcher import Limits
 from weft.decode.loop import generate
@@ -129,3 +133,14 @@ def test_it_sleeps_while_nothing_is_asked(runner: Any) -> None:
         before = time.process_time()
         time.sleep(0.3)
         assert time.process_time() - before < 0.15
+
+
+def test_a_program_ends_though_nobody_closed_it(tmp_path: Path) -> None:
+    folder = bundles.bundle(tmp_path / "gpt2", "gpt2")
+    program = (f"import weft\nfrom weft.decode.scheduler import Scheduler\nfrom weft.spec.decoding import GenerationOptions\n"
+               f"scheduler = Scheduler(weft.load({str(folder)!r}, backend='native').runner)\n"
+               f"for _ in range(2000):\n"
+               f"    ticket = scheduler.submit(None, GenerationOptions(max_new_tokens=30, min_new_tokens=30), prompts=[[5, 6]])\n"
+               f"print('left open')")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "left open", "")

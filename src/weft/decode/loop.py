@@ -231,4 +231,4 @@ def limit_of(runner: Runner, options: GenerationOptions, length: int, prompted: 
 
 
 def _is_identity(parents: np.ndarray, rows: int) -> bool:
-    return len(parents) == rows and bool((parents == np.arange(rows)).all())
+    return parents.tolist() == list(range(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
@@ -79,6 +80,7 @@ class Scheduler:
         self._closed = self._gives_up = False
         self._thread = threading.Thread(target=self._work, name="weft-scheduler", daemon=True)
         self._thread.start()
+        atexit.register(self.close, cancel=True)  # the engine must not be at work while Python ends
 
     def submit(self, sources: Sequence[Ids] | None, options: GenerationOptions, **given: Any) -> Ticket:
         """A request of one or more inputs, decoded beside others; what weft.decode.loop.prepare takes. From any thread.
@@ -101,6 +103,7 @@ class Scheduler:
             self._closed = True
         self._gives_up |= cancel
         self._thread.join()
+        atexit.unregister(self.close)
 
     def __enter__(self) -> Scheduler:
         return self

@@ -139,8 +139,8 @@ def test_a_program_ends_though_nobody_closed_it(tmp_path: Path) -> None:
     folder = bundles.bundle(tmp_path / "gpt2", "gpt2")
     program = (f"import weft\nfrom weft.decode.scheduler import Scheduler\nfrom weft.spec.decoding import GenerationOptions\n"
                f"scheduler = Scheduler(weft.load({str(folder)!r}, backend='native').runner)\n"
-               f"for _ in range(2000):\n"
-               f"    ticket = scheduler.submit(None, GenerationOptions(max_new_tokens=30, min_new_tokens=30), prompts=[[5, 6]])\n"
+               f"options = GenerationOptions(max_new_tokens=30, min_new_tokens=30)\n"
+               f"tickets = [scheduler.submit(None, options, prompts=[[5, 6]]) for _ in range(2000)]\n"
                f"print('left open')")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "left open", "")

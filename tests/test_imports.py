@@ -35,8 +35,8 @@ def test_help_of_a_verb_loads_no_torch(verb: str) -> None:
 
 
 def test_public_names() -> None:
-    assert weft.__all__ == ["DecodingTrace", "GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace",
-                            "TrainingOptions", "WeftError", "__version__", "ensemble", "load", "train"]
+    assert weft.__all__ == ["DecodingTrace", "GenerationOptions", "Model", "ModelConfig", "Result", "Serving", "Tokenizer",
+                            "Trace", "TrainingOptions", "WeftError", "__version__", "ensemble", "load", "train"]
     for name in weft.__all__:
         assert getattr(weft, name) is not None
     assert callable(weft.train)

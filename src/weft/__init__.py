@@ -19,6 +19,7 @@ _HOME = {
     "Model": "weft.model",
     "ModelConfig": "weft.spec.config",
     "Result": "weft.model",
+    "Serving": "weft.serving",
     "Tokenizer": "weft.text",
     "Trace": "weft.spec.trace",
     "TrainingOptions": "weft.spec.training",
@@ -27,8 +28,8 @@ _HOME = {
     "load": "weft.model",
 }
 
-__all__ = ["DecodingTrace", "GenerationOptions", "Model", "ModelConfig", "Result", "Tokenizer", "Trace", "TrainingOptions",
-           "WeftError", "__version__", "ensemble", "load", "train"]
+__all__ = ["DecodingTrace", "GenerationOptions", "Model", "ModelConfig", "Result", "Serving", "Tokenizer", "Trace",
+           "TrainingOptions", "WeftError", "__version__", "ensemble", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -317,7 +317,7 @@ class Model:
         told: dict[str, Any] = {"stops": self._stops(chosen), "draft": guessing, "rules": rules}
         if self.config.encoder is None:
             prompt = self._prompt(0, text, chosen, truncate)
-            events = generate(self._decoder(chosen), None, chosen, prompts=[prompt], **told)
+            events = self._events([prompt], chosen, **told)
             yield from self._told(events, StreamDecoder(self.tokenizer, prompt), chosen, rules, prompt)
             return
         if isinstance(text, str) and not text.strip():
@@ -325,7 +325,7 @@ class Model:
             return
         source = self._source(text)
         self._check_window(0, source, "")
-        events = generate(self._decoder(chosen), [source], chosen, **told)
+        events = self._events([source], chosen, **told)
         yield from self._told(events, StreamDecoder(self.tokenizer), chosen, rules)
 
     def _told(self, events: Iterator[GenerationEvent], decoder: StreamDecoder, options: GenerationOptions,
@@ -559,19 +559,27 @@ class Model:
         asked = options.candidates
         size = max(1, BATCH_ROWS // max(asked.beams, asked.best_of or asked.n))
         answers: dict[int, Result] = {}
-        rules, runner = self._rules(options), self._decoder(options)
+        rules = self._rules(options)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             chosen = [sources[row] for row in rows]
-            given = {"sources": None, "prompts": chosen} if self.config.encoder is None else {"sources": chosen}
-            found = generate_batch(runner, **given, options=asked, draft=draft, rules=rules, stops=self._stops(options),
-                                   seeds=[at[row].seed for row in rows], streams=[at[row].stream for row in rows])
+            found = self._hypotheses(chosen, asked, draft=draft, rules=rules, stops=self._stops(options),
+                                     seeds=[at[row].seed for row in rows], streams=[at[row].stream for row in rows])
             for row, hypotheses in zip(rows, found, strict=True):
                 self._notice_cut(at[row].index, hypotheses, rules, [] if self.config.encoder else sources[row])
                 self._notice_fewer(at[row].index, hypotheses, asked)
             answers |= {row: self._result(hypotheses, sources[row], options)
                         for row, hypotheses in zip(rows, found, strict=True)}
         return [answers[index] for index in range(len(sources))]
+
+    def _events(self, rows: list[list[int]], options: GenerationOptions, **given: Any) -> Iterator[GenerationEvent]:
+        return generate(self._decoder(options), **self._as_inputs(rows), options=options, **given)
+
+    def _hypotheses(self, rows: list[list[int]], options: GenerationOptions, **given: Any) -> list[tuple[Hypothesis, ...]]:
+        return generate_batch(self._decoder(options), **self._as_inputs(rows), options=options, **given)
+
+    def _as_inputs(self, rows: list[list[int]]) -> dict[str, Any]:
+        return {"sources": None, "prompts": rows} if self.config.encoder is None else {"sources": rows}
 
     def _draft_runner(self, draft: Model | str | Path) -> Runner:
         """Of a model that may guess for this one. Raises UsageError."""

@@ -6,6 +6,7 @@ Texts stand next to each other without padding, and a row's result depends on it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from weft.backends.histories import depends_on_length, histories
 from weft.backends.lowering import lower
 from weft.backends.packs import Pack
+from weft.backends.together import NativeTogether
 from weft.errors import UsageError
 from weft.spec import config as c
 from weft.spec.runner import Best
@@ -89,6 +91,11 @@ class NativeRunner:
     def __copy__(self) -> NativeRunner:
         """With a session of its own over the same weights."""
         return NativeRunner(self.config, self.model, self.points)
+
+    def together(self, chunk: int) -> NativeTogether | None:
+        """A session for many batches, of which each may begin at any time; None if angles go by the length of a text, which
+        pieces of prompts do not tell. chunk: most tokens of prompts that are read while other rows wait."""
+        return None if c.turns_by_length(self.config.decoder) else NativeTogether(copy(self), chunk, MOST)
 
     # ------------------------------------------------------------ the four verbs
 

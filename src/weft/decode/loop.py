@@ -1,13 +1,15 @@
 """The only decoding loop: step the runner, let the strategy choose, reorder rows, yield events.
 
-It knows no strategy's rules and no backend's insides. Streaming is the primitive; `generate_batch` loops over it.
+It knows no strategy's rules and no backend's insides. `prepare` gives a batch that stops before every step until somebody has
+taken it: `generate` takes each at once, weft.decode.batcher those of many batches together. Streaming is the primitive;
+`generate_batch` loops over it.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,17 +26,37 @@ from weft.decode.strategies.strategy import Batch, Stops, Strategy
 from weft.errors import UsageError, WindowError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis
-from weft.spec.runner import Runner
+from weft.spec.runner import Runner, Step
 
 Ids = Sequence[int]
+Items = Generator[GenerationEvent | Step, None, None]
+"""Events of a batch and, between them, the steps that it waits for; each is to be taken before the next item is asked for."""
 
 
-def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
-             prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
-             streams: Sequence[int] | None = None, limits: Sequence[int] | None = None, steps: bool = True,
-             stops: Stops | None = None, rules: Mapping[str, Processor] | None = None, draft: Runner | None = None,
-             recorder: Recorder | None = None, strategy: type[Strategy] | None = None) -> Iterator[GenerationEvent]:
-    """Decode a batch; requests are numbered as they stand in `sources` (or `prompts`, for a decoder-only model).
+@dataclass(frozen=True)
+class Prepared:
+    """A batch that was checked, and decodes itself as `items` are asked for. requests: all draws of all inputs."""
+
+    requests: Sequence[Request]
+    items: Items
+
+
+def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, **given: Any
+             ) -> Iterator[GenerationEvent]:
+    """Decode a batch. given: what else `prepare` takes. Raises UsageError and WindowError at the first event."""
+    for item in prepare(runner, sources, options, **given).items:
+        if isinstance(item, Step):
+            item.take()
+        else:
+            yield item
+
+
+def prepare(runner: Runner, sources: Sequence[Ids] | None, options: GenerationOptions, *,
+            prompts: Sequence[Ids] | None = None, seeds: Sequence[int] | None = None,
+            streams: Sequence[int] | None = None, limits: Sequence[int] | None = None, steps: bool = True,
+            stops: Stops | None = None, rules: Mapping[str, Processor] | None = None, draft: Runner | None = None,
+            recorder: Recorder | None = None, strategy: type[Strategy] | None = None) -> Prepared:
+    """A batch; requests are numbered as they stand in `sources` (or `prompts`, for a decoder-only model).
 
     seeds: one per request, instead of options.seed for all. streams: the number of each request among those of its
     seed, instead of its place in this batch (0 where seeds are given). limits: most new tokens per request, instead
@@ -43,7 +65,7 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     those of the options, by name. draft: a smaller model of the same ids, which guesses ahead; with one, or options.lookup,
     requests are decoded one after the other. recorder: is told of every step. strategy: instead of the one that the options
     ask for. Of several draws (options.n, best_of) only the FinishedEvent of each input comes.
-    Raises UsageError and WindowError at the first event.
+    Raises UsageError and WindowError for what can be known before the first step.
     """
     inputs = _inputs(sources, prompts, seeds, streams, limits)
     _check_ids(runner, options)
@@ -58,12 +80,12 @@ def generate(runner: Runner, sources: Sequence[Ids] | None, options: GenerationO
     if recorder is not None:
         runner = recorder.watch(runner, requests)
     batch = Batch(options, runner, requests, Chain(options, rules, recorder), stops, recorder=recorder)
-    events = _all(batch, draft, steps, strategy)
-    yield from events if draws == 1 else _best_draws(events, draws, options.n)
+    items = _all(batch, draft, steps, strategy)
+    return Prepared(requests, items if draws == 1 else _best_draws(items, draws, options.n))
 
 
-def _all(batch: Batch, draft: Runner | None, steps: bool, strategy: type[Strategy] | None) -> Iterator[GenerationEvent]:
-    """Events of requests that are decoded together, or one after the other where guesses run ahead."""
+def _all(batch: Batch, draft: Runner | None, steps: bool, strategy: type[Strategy] | None) -> Items:
+    """Items of requests that are decoded together, or one after the other where guesses run ahead."""
     for request in batch.requests:
         if request.limit == 0:
             yield FinishedEvent(request.index, (Hypothesis((), (), 0.0, "limit"),))
@@ -81,14 +103,16 @@ def _all(batch: Batch, draft: Runner | None, steps: bool, strategy: type[Strateg
         yield from _decode(replace(one, runner=ahead, ahead=ahead), steps)
 
 
-def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -> Iterator[GenerationEvent]:
+def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -> Items:
     runner, chooser = batch.runner, choose(batch) if strategy is None else strategy(batch)
     chooser.reports_steps = steps
     if batch.recorder is not None:
         batch.recorder.begins(batch.requests)
     tokens = _start(runner, batch.requests, chooser)
-    for step in itertools.count():
-        outcome = chooser.advance(step, runner.step(tokens, chooser.best, batch.banned(step)))
+    for number in itertools.count():
+        step = Step(runner, tokens, chooser.best, batch.banned(number))
+        yield step
+        outcome = chooser.advance(number, step.answer())
         if batch.recorder is not None:
             batch.recorder.decided(outcome)
         yield from outcome.events
@@ -99,10 +123,12 @@ def _decode(batch: Batch, steps: bool, strategy: type[Strategy] | None = None) -
         tokens = outcome.tokens
 
 
-def _best_draws(events: Iterator[GenerationEvent], draws: int, kept: int) -> Iterator[GenerationEvent]:
+def _best_draws(items: Items, draws: int, kept: int) -> Items:
     """Of each input's draws the `kept` best, once all have ended; nothing of those on their way."""
     found: dict[int, list[Hypothesis]] = {}
-    for event in events:
+    for event in items:
+        if isinstance(event, Step):
+            yield event
         if isinstance(event, FinishedEvent):
             own = found.setdefault(event.request // draws, [])
             own += event.hypotheses
@@ -205,4 +231,4 @@ def limit_of(runner: Runner, options: GenerationOptions, length: int, prompted: 
 
 
 def _is_identity(parents: np.ndarray, rows: int) -> bool:
-    return len(parents) == rows and bool((parents == np.arange(rows)).all())
+    return parents.tolist() == list(range(rows))

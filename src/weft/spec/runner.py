@@ -98,6 +98,48 @@ class Runner(Protocol):
         ...
 
 
+@dataclass(eq=False)
+class Step:
+    """A step that a batch waits for, `runner.step(tokens, best, banned)`. Who takes it leaves the answer in `scores`, or what
+    went wrong in `error`."""
+
+    runner: Runner
+    tokens: np.ndarray
+    best: int | None
+    banned: Sequence[int]
+    scores: np.ndarray | Best | None = None
+    error: Exception | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        return self.scores is not None or self.error is not None
+
+    def take(self) -> None:
+        """By itself."""
+        self.scores = self.runner.step(self.tokens, self.best, self.banned)
+
+    def answer(self) -> np.ndarray | Best:
+        """Raises the error."""
+        if self.error is not None:
+            raise self.error
+        assert self.scores is not None, "nobody took the step"
+        return self.scores
+
+
+class Together(Protocol):
+    """Rows of many batches that are read in one pass, though each began when it liked and goes on as it likes."""
+
+    def seat(self) -> Runner:
+        """A runner for one batch. Its `step` is taken with those of others; of the other verbs it has the four and `select`."""
+        ...
+
+    def step(self, asked: Sequence[Step]) -> None:
+        """Take all these steps but those whose prompts are still being read. Rows of a runner for whom no step is asked are let
+        go. After an error that is no single step's none of them can go on.
+        """
+        ...
+
+
 class TextRunner(Runner, Protocol):
     """A backend's own runner, which also reads whole texts."""
 

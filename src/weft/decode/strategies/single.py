@@ -67,9 +67,8 @@ class SingleRow:
 
     def refuse_dead(self, log_probs: np.ndarray) -> None:
         """Raises UsageError for a row that has no token left to choose."""
-        for request, log_prob in zip(self.live, log_probs, strict=True):
-            if not np.isfinite(log_prob):
-                raise self.batch.dead(request, len(self._tokens[request.index]))
+        for row in np.flatnonzero(~np.isfinite(log_probs)).tolist():
+            raise self.batch.dead(self.live[row], len(self._tokens[self.live[row].index]))
 
     def _hypothesis(self, index: int, reason: str) -> Hypothesis:
         tokens, log_probs, tops = self._tokens.pop(index), self._log_probs.pop(index), self._tops.pop(index)

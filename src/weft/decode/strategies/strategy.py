@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -35,7 +36,7 @@ class Batch:
     """The runner, where it guesses ahead."""
     recorder: Recorder | None = None
 
-    @property
+    @cached_property
     def ends(self) -> frozenset[int]:
         """Ids that end a text."""
         own = () if self.runner.eos is None else (self.runner.eos,)

@@ -203,7 +203,7 @@ class NativeRunner:
     # ------------------------------------------------------------ for some ways of decoding
 
     def select(self, logits: np.ndarray, best: int) -> Best:
-        return Best(*self._session.select(np.ascontiguousarray(logits, np.float32), min(best, self.vocabulary_size)))
+        return Best(*self._session.select(np.ascontiguousarray(logits, np.float32), min(best, logits.shape[1])))
 
     def drop(self, count: int) -> None:
         self._session.drop(count)

@@ -14,6 +14,9 @@
 #include <algorithm>
 #include <optional>
 #include <stdexcept>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "measure.h"
 #include "session.h"
@@ -64,10 +67,20 @@ void check_threads(int threads) {
     throw std::invalid_argument(std::to_string(threads) + " threads; use 1 to " + std::to_string(kMostThreads));
 }
 
+// Lets glibc keep what is freed: it maps each array of logits anew otherwise, and every page of it faults again, which took more
+// than the rules that look at them.
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+  static const bool kept = mallopt(M_MMAP_THRESHOLD, 1 << 30) && mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  (void)kept;
+#endif
+}
+
 std::shared_ptr<Model> load(const std::vector<PlainProgram>& programs,
                             const std::map<std::string, std::pair<std::string, Any>>& weights, const std::string& precision,
                             int threads, const std::optional<std::pair<std::string, std::size_t>>& image) {
   check_threads(threads);
+  keep_freed_memory();
   std::vector<std::pair<std::string, std::vector<Line>>> lines;
   for (const auto& [name, plain] : programs) {
     auto& program = lines.emplace_back(name, std::vector<Line>{}).second;

@@ -137,7 +137,7 @@ void Session::encode(const std::vector<std::int32_t>& ids, const std::vector<std
       feed_.lengths.push_back(count);
       feed_.slots.push_back(source->own->add(i));
     }
-    feed_.groups.push_back({source.get(), first, count, false});
+    feed_.groups.push_back({source.get(), first, count, false, nullptr});
     first += count;
     encoded_.push_back(std::move(source));
   }
@@ -311,7 +311,7 @@ void Session::feed(const std::vector<std::int32_t>& ids, const std::vector<std::
       feed_.groups.back().count += counts[i];
       feed_.groups.back().hidden |= hidden;
     } else if (counts[i]) {
-      feed_.groups.push_back({row.source.get(), first, counts[i], hidden});
+      feed_.groups.push_back({row.source.get(), first, counts[i], hidden, row.source->shortlist});
     }
     first += counts[i];
   }
@@ -361,7 +361,7 @@ void Session::choose(const std::vector<std::int32_t>& tokens) {
     if (token != row) std::copy_n(x + token * wide, wide, x + row * wide);
     while (group != feed_.groups.end() && token >= group->first + group->count) ++group;
     if (group != feed_.groups.end() && (groups.empty() || groups.back().source != group->source))
-      groups.push_back({group->source, row, 0, group->hidden});
+      groups.push_back({group->source, row, 0, group->hidden, group->shortlist});
     if (!groups.empty()) groups.back().count++;
     row++;
   }
@@ -427,7 +427,7 @@ void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, 
   const int outputs = model_->output.matrix->outputs, chunks = (outputs + kChunk - 1) / kChunk, threads = pool().threads();
   if (k < 1 || k > outputs) throw std::invalid_argument("between 1 and " + std::to_string(outputs) + " are the best of a row");
   if (banned.size() != 1 && static_cast<int>(banned.size()) != count()) throw std::invalid_argument("one list of banned ids, or one a row");
-  const auto listed = std::count_if(feed_.groups.begin(), feed_.groups.end(), [](const Group& group) { return group.source->shortlist; });
+  const auto listed = std::count_if(feed_.groups.begin(), feed_.groups.end(), [](const Group& group) { return group.shortlist != nullptr; });
   if (listed && listed != static_cast<std::ptrdiff_t>(feed_.groups.size()))
     throw std::invalid_argument("some of the sources have a shortlist and others none");
   if (listed) return best_listed(k, banned, ids, log_probs);
@@ -458,7 +458,7 @@ void Session::best_listed(int k, const std::vector<Ids>& banned, std::int64_t* i
   const std::byte* operands = head_operands(stride);
   pool().run(static_cast<int>(feed_.groups.size()), [&](int item, int thread) {
     const Group& group = feed_.groups[item];
-    const Shortlist& list = *group.source->shortlist;
+    const Shortlist& list = *group.shortlist;
     const int columns = list.matrix.outputs, wide = padded(columns), kept = std::min(k, columns);
     std::vector<float> values(kept);
     std::vector<std::int32_t> found(kept);

@@ -44,9 +44,10 @@ struct Row {
 
 // Rows of activations that belong to one source, next to each other.
 struct Group {
-  Source* source;
+  Source* source; // while programs run; rows may leave afterwards
   int first, count;
   bool hidden; // some slots are for some rows only
+  std::shared_ptr<const Shortlist> shortlist; // of the source as they were read
 };
 
 // The tokens that programs run over now.

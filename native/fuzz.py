@@ -44,7 +44,7 @@ def model_of(chance: random.Random, config: ModelConfig) -> tuple[Programs, Weig
     arrays = {name: noise.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     lowered = lower(config, {name: array for name, array in arrays.items() if name.endswith("relative_bias.weight")})
     weights: Weights = {name: ("F32", array) for name, array in arrays.items() if not name.endswith("relative_bias.weight")}
-    weights |= {name: ("F32", array) for name, array in lowered.constants.items()}
+    weights |= {name: ("F32", constant.array()) for name, constant in lowered.constants.items()}
     for name in chance.sample(sorted(weights), chance.choice([0, 0, 2, len(weights)])):
         weights[name] = ("BF16", (weights[name][1].view(np.uint32) >> 16).astype(np.uint16))
     return {name: [list(line) for line in lines] for name, lines in lowered.programs.items()}, weights

@@ -25,19 +25,25 @@ def identity(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
-def recall(folder: Path) -> dict[str, Any]:
-    """Name -> what is known of a file of that name, if the file is still the same."""
+def identities(folder: Path, names: Iterable[str]) -> dict[str, list[int]]:
+    """Of the files that are there; taken before what they hold is read, so that a change meanwhile is no longer this file."""
+    return {name: identity(folder / name) for name in names if (folder / name).is_file()}
+
+
+def recall(folder: Path, files: Mapping[str, list[int]]) -> dict[str, dict[str, str]]:
+    """Name -> facts of a file, of those that are still the same. files: `identities`."""
     try:
         kept = json.loads((folder / FOLDER / _FACTS).read_bytes())
-        return {name: entry["known"] for name, entry in kept.items() if identity(folder / name) == entry["of"]}
+        found = {name: kept[name]["known"] for name in kept if kept[name]["of"] == files.get(name)}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
+    return {name: known for name, known in found.items() if isinstance(known, dict) and isinstance(known.get("sha256"), str)}
 
 
-def remember(folder: Path, known: Mapping[str, Any]) -> None:
-    """Keep this of the bundle's files, instead of all before. A folder that cannot be written to is left alone."""
+def remember(folder: Path, files: Mapping[str, list[int]], known: Mapping[str, Mapping[str, str]]) -> None:
+    """Keep these facts, instead of all before. A folder that cannot be written to is left alone."""
+    entries = {name: {"of": files[name], "known": facts} for name, facts in known.items()}
     with suppress(OSError):
-        entries = {name: {"of": identity(folder / name), "known": what} for name, what in known.items()}
         keep(folder, _FACTS, [json.dumps(entries).encode()])
 
 

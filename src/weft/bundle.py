@@ -188,7 +188,9 @@ def open_bundle(folder: str | Path) -> Bundle:
         config = ModelConfig.from_dict(read_json(folder / "config.json"))
     except ConfigError as error:
         raise ConfigError(f"{folder / 'config.json'}: {error}") from error
-    text, known = _read_text(folder / "tokenizer.json"), beside.recall(folder)
+    files = beside.identities(folder, (*FILES, *OPTIONAL))
+    known = beside.recall(folder, files)
+    text = _read_text(folder / "tokenizer.json")
     fingerprint = known.get("tokenizer.json", {}).get("fingerprint") or Tokenizer.from_json(text).fingerprint
     if config.tokenizer != fingerprint:
         raise FingerprintError(
@@ -196,10 +198,12 @@ def open_bundle(folder: str | Path) -> Bundle:
             f"{fingerprint}; its ids would mean other words. Put the tokenizer of the training run back")
     _check_shapes(folder / "weights.safetensors", config)
     _check_contents(folder, manifest["files"], known)
-    if not known and (folder / "weights.safetensors").stat().st_size >= beside.WORTH:
-        hashes = {name: {"sha256": entry["sha256"]} for name, entry in manifest["files"].items() if name not in EDITABLE}
-        hashes["tokenizer.json"]["fingerprint"] = fingerprint
-        beside.remember(folder, hashes)
+    if files["weights.safetensors"][0] >= beside.WORTH:
+        found = {name: {"sha256": entry["sha256"]} for name, entry in manifest["files"].items()
+                 if name in files and name not in EDITABLE}
+        found["tokenizer.json"]["fingerprint"] = fingerprint
+        if found != known:
+            beside.remember(folder, files, found)
     template = _read_text(folder / CHAT_TEMPLATE) if CHAT_TEMPLATE in manifest["files"] else None
     return Bundle(folder, config, text, _read_generation(folder / "generation.json"), _read_text(folder / "card.md"),
                   manifest["task"], manifest.get("family"), template, _read_roles(folder, manifest["files"]),

@@ -14,9 +14,10 @@ import pytest
 
 from tests import bundles
 from weft import beside
-from weft.bundle import open_bundle
+from weft.bundle import Bundle, open_bundle
 from weft.errors import BundleError
 from weft.model import load
+from weft.tensors import Stored
 
 pytest.importorskip("weft._native", reason="the engine is not built")
 PROMPTS = [[7, 8, 9], [6, 5, 9, 9, 4]]
@@ -81,6 +82,7 @@ import sys
 from tests import bundles
 from weft import beside
 from weft.model import load
+from weft.tensors import Stored
 beside.WORTH = 0
 from pathlib import Path
 folder = bundles.bundle(Path(sys.argv[1]) / "b", "llama")
@@ -117,10 +119,12 @@ def test_packs_can_be_turned_off(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_copy_brings_no_facts_along(folder: Path, tmp_path: Path) -> None:
+    def known(of: Path) -> dict[str, dict[str, str]]:
+        return beside.recall(of, beside.identities(of, ["weights.safetensors", "tokenizer.json"]))
     open_bundle(folder)
-    assert beside.recall(folder)
+    assert known(folder)
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    assert beside.recall(copy) == {}
+    assert known(copy) == {}
 
 
 def test_damage_after_the_first_opening_is_seen(folder: Path) -> None:
@@ -136,5 +140,32 @@ def test_damage_after_the_first_opening_is_seen(folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"weights.safetensors": 3}', json.dumps({"x": {"of": 1}}).encode()])
 def test_facts_that_make_no_sense_are_none(folder: Path, content: bytes) -> None:
     open_bundle(folder)
-    (folder / ".cache" / "facts.json").write_bytes(content)
+    facts = folder / ".cache" / "facts.json"
+    before = facts.read_bytes()
+    facts.write_bytes(content)
     open_bundle(folder)
+    assert facts.read_bytes() == before
+
+
+@pytest.mark.parametrize("known", [3, None, [], {}, {"sha256": 7}])
+def test_facts_of_the_right_file_that_make_no_sense_are_none(folder: Path, known: object) -> None:
+    open_bundle(folder)
+    facts = folder / ".cache" / "facts.json"
+    before = facts.read_bytes()
+    facts.write_text(json.dumps({name: entry | {"known": known} for name, entry in json.loads(before).items()}))
+    open_bundle(folder)
+    assert facts.read_bytes() == before
+
+
+def test_weights_that_change_while_they_are_packed_leave_no_pack(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = folder / "weights.safetensors"
+    read = Bundle.tensors
+
+    def tensors(bundle: Bundle) -> dict[str, Stored]:
+        found = read(bundle)
+        shutil.copy(weights, folder / "new")
+        os.replace(folder / "new", weights)
+        return found
+    monkeypatch.setattr(Bundle, "tensors", tensors)
+    assert answers(folder)
+    assert not packs(folder)

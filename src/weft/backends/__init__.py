@@ -60,9 +60,10 @@ def open_runner(bundle: Bundle, backend: str = "auto", precision: str = "auto", 
     """A runner (weft.spec.runner.TextRunner) of a bundle. threads: of the engine; default: `default_threads`."""
     backend, precision = choose(bundle, backend, precision)
     if backend == "native":
-        from weft.backends import native
+        from weft.backends import native, packs
 
-        return native.build_runner(bundle.config, bundle.tensors(), precision, threads or default_threads(), bundle.path)
+        pack = packs.Pack(bundle.path)
+        return native.build_runner(bundle.config, bundle.tensors(), precision, threads or default_threads(), pack)
     from weft.backends import torch
 
     return torch.build_runner(bundle.config, bundle.tensors(), precision)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,9 +40,8 @@ def is_available() -> bool:
 
 
 def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision: str, threads: int,
-                 folder: Path | None = None) -> NativeRunner:
-    """A runner of every stored parameter of `config`. precision: of PRECISIONS. folder: of the bundle, beside which the packed
-    weights are kept.
+                 pack: Pack | None = None) -> NativeRunner:
+    """A runner of every stored parameter of `config`. precision: of PRECISIONS. pack: where they are kept once they are packed.
 
     Raises UsageError for a part of the model that the engine does not know."""
     from weft import _native
@@ -54,8 +52,7 @@ def build_runner(config: c.ModelConfig, tensors: Mapping[str, Stored], precision
     weights: dict[str, tuple[str, Any]] = {
         name: (stored.kind, stored.bits if stored.kind == "F32" else stored.bits.view(np.uint16))
         for name, stored in tensors.items() if name not in relative}
-    pack = None if folder is None else Pack(folder, precision, _native.isa(), programs)
-    image = None if pack is None else pack.find()
+    image = None if pack is None else pack.find(precision, programs)
     weights |= {name: ("F32", constant.array() if image is None else np.empty(constant.shape, np.float32))
                 for name, constant in lowered.constants.items()}
     model = _native.load(programs, weights, PRECISIONS[precision], threads, image)

@@ -21,21 +21,23 @@ OFF = "WEFT_PACKS"
 
 
 class Pack:
-    """The pack of a bundle for a precision and an instruction set; it may not be there yet.
+    """A bundle's pack, which may not be there yet. To be made before the weights are read: it is of the file that it finds."""
 
-    programs: what the engine is told to run; the order of their weights is that of the image."""
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.weights = folder, folder / "weights.safetensors"
+        self.made_of: dict[str, Any] = {"weights": beside.identity(self.weights)}
+        self.wanted = os.environ.get(OFF) != "0" and self.made_of["weights"][0] >= beside.WORTH
+        self.name = ""
 
-    def __init__(self, folder: Path, precision: str, isa: str, programs: Any) -> None:
+    def find(self, precision: str, programs: Any) -> tuple[str, int] | None:
+        """The file and where its image begins; None if there is none, or one of something else, or damaged.
+
+        programs: what the engine is told to run; the order of their weights is that of the image."""
         from weft import _native
 
-        self.folder, self.name = folder, f"{precision}-{isa}.pack"
-        weights = folder / "weights.safetensors"
-        self.wanted = os.environ.get(OFF) != "0" and weights.stat().st_size >= beside.WORTH
-        self.made_of = {"weights": beside.identity(weights), "engine": beside.identity(Path(_native.__file__)),
-                        "programs": hashlib.sha256(repr(programs).encode()).hexdigest()}
-
-    def find(self) -> tuple[str, int] | None:
-        """The file and where its image begins; None if there is none, or one of something else, or damaged."""
+        self.name = f"{precision}-{_native.isa()}.pack"
+        self.made_of |= {"engine": beside.identity(Path(_native.__file__)),
+                         "programs": hashlib.sha256(repr(programs).encode()).hexdigest()}
         path = self.folder / beside.FOLDER / self.name
         with suppress(OSError, ValueError):
             if self.wanted and json.loads(_head(path)) == self._said(path.stat().st_size - PAGE):
@@ -43,11 +45,13 @@ class Pack:
         return None
 
     def write(self, model: Any) -> None:
-        """Where the folder can be written to, and the disk has room for more than this."""
+        """What `find` did not find; if the folder can be written to, the disk has room for more, and the weights are
+        still those that were read."""
         pieces = model.image()
         size = sum(map(len, pieces))
         with suppress(OSError):
-            if self.wanted and shutil.disk_usage(self.folder).free > 4 * size:
+            same = beside.identity(self.weights) == self.made_of["weights"]
+            if self.wanted and same and shutil.disk_usage(self.folder).free > 4 * size:
                 head = json.dumps(self._said(size)).encode().ljust(PAGE - 1) + b"\n"
                 beside.keep(self.folder, self.name, [head, *pieces])
 

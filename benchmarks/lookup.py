@@ -11,6 +11,7 @@ machine disturb less, and the ratio of speeds.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import time
@@ -32,23 +33,23 @@ PLAY = "ROMEO:\nI do remember well where I should be.\n\n" * 2
 SENTENCE = "Le train de nuit pour Paris part demain matin à six heures, et nous avons encore beaucoup de choses à préparer."
 
 
-def random_completer() -> tuple[Runner, dict]:
+def random_completer(_: str) -> tuple[Runner, dict]:
     config = scratch.gpt2(8192, layers=6, width=384, heads=6, feed_forward=1536, window=512)
     prompt = np.random.default_rng(0).integers(4, 8192, 64).tolist()
     return TorchRunner(Model(config).initialise(0)), {"sources": None, "prompts": [prompt]}
 
 
-def shakespeare() -> tuple[Runner, dict]:
-    model = weft.load("shakespeare")
+def shakespeare(backend: str) -> tuple[Runner, dict]:
+    model = weft.load("shakespeare", backend=backend)
     return model.runner, {"sources": None, "prompts": [[model.config.special.start, *model.tokenizer.encode(PLAY)[:31]]]}
 
 
-def translator() -> tuple[Runner, dict]:
-    model = weft.load("fr-en")
+def translator(backend: str) -> tuple[Runner, dict]:
+    model = weft.load("fr-en", backend=backend)
     return model.runner, {"sources": [[*model.tokenizer.encode(SENTENCE), model.config.special.eos]]}
 
 
-CASES: dict[str, tuple[Callable[[], tuple[Runner, dict]], dict]] = {
+CASES: dict[str, tuple[Callable[[str], tuple[Runner, dict]], dict]] = {
     "repeats: random completer": (random_completer, {"banned": (3,)}),
     "repeats: shakespeare": (shakespeare, {}),
     "does not: shakespeare, sampled": (shakespeare, {"sample": True, "seed": 1}),
@@ -58,13 +59,15 @@ CASES: dict[str, tuple[Callable[[], tuple[Runner, dict]], dict]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", default="auto", choices=("auto", "native", "torch"))
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--lookup", type=int, default=10)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # the engine's, whose idle threads spin, and processor time is what is taken
     print(f"{platform.machine()}, torch {torch.__version__}")
     for name, (make, choices) in CASES.items():
-        runner, inputs = make()
+        runner, inputs = make(options.backend)
         ways = {lookup: GenerationOptions(**({"max_new_tokens": NEW} | choices), lookup=lookup)
                 for lookup in (0, options.lookup)}
         seconds: dict[int, list[float]] = {lookup: [] for lookup in ways}

@@ -46,9 +46,10 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", default="auto", choices=("auto", "native", "torch"))
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    model = weft.load("fr-en")
+    model = weft.load("fr-en", backend=arguments.backend)
     sources = model.task.sources(model.tokenizer, SENTENCES, model.config.special)
 
     def seconds(options: dict[str, Any]) -> float:

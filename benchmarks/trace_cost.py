@@ -34,10 +34,11 @@ def timed(run: Callable[[], object]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="fr-en")
+    parser.add_argument("--backend", default="auto", choices=("auto", "native", "torch"))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--tokens", type=int, default=30)
     arguments = parser.parse_args()
-    model = weft.load(arguments.model)
+    model = weft.load(arguments.model, backend=arguments.backend)
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; {arguments.model}, "
           f"{arguments.tokens} new tokens, {arguments.rounds} rounds")
     for name, way in WAYS.items():

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import statistics
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 Step = Callable[[Any], None]
@@ -43,6 +47,26 @@ def contest(makers: Mapping[str, Callable[[], Step]], rounds: Sequence[Any], war
         line.send([])
         process.join(10)
     return seconds
+
+
+def show(speeds: Mapping[str, Sequence[float]], unit: str) -> None:
+    """A row each: median, lowest and highest, and the ratio to the best of those that are not Weft."""
+    peer = max(statistics.median(values) for name, values in speeds.items() if not name.startswith("weft"))
+    for name, values in speeds.items():
+        speed = statistics.median(values)
+        print(f"  {name:28s} {speed:9,.4g} {unit}  ({min(values):,.4g} to {max(values):,.4g})  {speed / peer:5.2f} x best peer",
+              flush=True)
+
+
+@contextmanager
+def models(folder: Path | None, prepare: Callable[[Path], Any]) -> Iterator[Path]:
+    """Where the models are: put into `folder` if they are not there yet, or into a temporary one."""
+    with tempfile.TemporaryDirectory() as place:
+        found = folder or Path(place)
+        found.mkdir(exist_ok=True)
+        if not (found / "weft").exists():
+            prepare(found)
+        yield found
 
 
 def _run(make: Callable[[], Step], line: Connection) -> None:

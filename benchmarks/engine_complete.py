@@ -17,15 +17,13 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
-import statistics
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest import Step, contest
+from contest import Step, contest, models, show
 
 PROMPT, NEW, WARM_UP = 128, 64, 1
 PHASES = {"prefill": 1, "whole": NEW}
@@ -51,8 +49,7 @@ def hugging_face_model(shape: str) -> Any:
         num_key_value_heads=4, max_position_embeddings=2048)).to(torch.bfloat16)
 
 
-def prepare(folder: Path, shape: str) -> int:
-    """The vocabulary."""
+def prepare(folder: Path, shape: str) -> None:
     from weft.convert import import_checkpoint
     from weft.text import Tokenizer
 
@@ -64,7 +61,6 @@ def prepare(folder: Path, shape: str) -> int:
         write_gguf(folder / f"{kind}.gguf", shape, model, kind)
     if shape == "gpt2":
         write_ctranslate2(folder / "ct2", model)
-    return int(model.config.vocab_size)
 
 
 def write_ctranslate2(folder: Path, model: Any) -> None:
@@ -244,12 +240,8 @@ def compare(folder: Path, shape: str, ids: list[list[int]], rounds: int, everyth
     seconds = contest(makers, ["prefill", "whole"] * (WARM_UP + rounds), 2 * WARM_UP)
     print(f"{shape}, batch {len(ids)}: {PROMPT} tokens of prompt, {NEW} new")
     for phase in ("prefill", "decode"):
-        speeds = {name: speed_of(phase, len(ids), values) for name, values in seconds.items()}
-        peer = max(statistics.median(values) for name, values in speeds.items() if not name.startswith("weft"))
-        for name, values in speeds.items():
-            speed = statistics.median(values)
-            print(f"  {phase:8s}{name:20s} {speed:8.0f} tokens/s  ({min(values):.0f} to {max(values):.0f})  "
-                  f"{speed / peer:5.2f} x best peer", flush=True)
+        print(f" {phase}")
+        show({name: speed_of(phase, len(ids), values) for name, values in seconds.items()}, "tokens/s")
 
 
 def speed_of(phase: str, batch: int, seconds: list[float]) -> list[float]:
@@ -268,11 +260,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the models are, or are put; default: a temporary folder")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = options.folder or Path(place)
-        folder.mkdir(exist_ok=True)
-        if not (folder / "weft").exists():
-            prepare(folder, options.shape)
+    with models(options.folder, partial(prepare, shape=options.shape)) as folder:
         for batch in options.batch:
             compare(folder, options.shape, prompts(batch, 32000), options.rounds, options.all)
 

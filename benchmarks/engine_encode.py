@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest import Step, contest
+from contest import Step, contest, models, show
 
 LENGTH, WARM_UP = 128, 2
 
@@ -107,12 +105,8 @@ def compare(folder: Path, batch: int, rounds: int, everything: bool) -> None:
         makers |= {"weft fp32": partial(weft, folder, "fp32", batch),
                    "hugging face fp32": partial(hugging_face, folder, "float32", batch)}
     seconds = contest(makers, [None] * (WARM_UP + rounds), WARM_UP)
-    speeds = {name: batch / statistics.median(values) for name, values in seconds.items()}
-    peer = max(speed for name, speed in speeds.items() if not name.startswith("weft"))
     print(f"BERT-base, batch {batch}, {LENGTH} tokens a text")
-    for name, speed in speeds.items():
-        low, high = batch / max(seconds[name]), batch / min(seconds[name])
-        print(f"  {name:20s} {speed:7.1f} texts/s  ({low:.1f} to {high:.1f})  {speed / peer:5.2f} x best peer", flush=True)
+    show({name: [batch / took for took in values] for name, values in seconds.items()}, "texts/s")
 
 
 def main() -> None:
@@ -122,11 +116,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the models are, or are put; default: a temporary folder")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = options.folder or Path(place)
-        folder.mkdir(exist_ok=True)
-        if not (folder / "weft").exists():
-            prepare(folder)
+    with models(options.folder, prepare) as folder:
         for batch in options.batch:
             compare(folder, batch, options.rounds, options.all)
 

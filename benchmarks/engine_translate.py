@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest import Step, contest
+from contest import Step, contest, models, show
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -121,13 +119,8 @@ def compare(folder: Path, batch: int, beams: int, rounds: int, everything: bool)
                    "ctranslate2 float32, 2 threads": partial(ctranslate2, folder, "float32", 1, 2, batch, beams),
                    "hugging face bf16": partial(hugging_face, folder, batch, beams)}
     seconds = contest(makers, [None] * (WARM_UP + rounds), WARM_UP)
-    produced = batch * TOKENS
-    speeds = {name: produced / statistics.median(values) for name, values in seconds.items()}
-    peer = max(speed for name, speed in speeds.items() if not name.startswith("weft"))
     print(f"batch {batch}, beam {beams}, {SOURCE} source and {TOKENS} new tokens")
-    for name, speed in speeds.items():
-        low, high = produced / max(seconds[name]), produced / min(seconds[name])
-        print(f"  {name:32s} {speed:8.0f} tokens/s  ({low:.0f} to {high:.0f})  {speed / peer:5.2f} x best peer", flush=True)
+    show({name: [batch * TOKENS / took for took in values] for name, values in seconds.items()}, "tokens/s")
 
 
 def main() -> None:
@@ -136,12 +129,12 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--folder", type=Path, help="where the models are, or are put; default: a temporary folder")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        prepare(Path(place))
+    with models(options.folder, prepare) as folder:
         for batch in options.batch:
             for beams in options.beams:
-                compare(Path(place), batch, beams, options.rounds, options.all)
+                compare(folder, batch, beams, options.rounds, options.all)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from tests.isas import machine_isas  # noqa: E402
 from tests.variants import TRANSFORMERS  # noqa: E402
 from weft import _native  # noqa: E402
 from weft.backends.lowering import lower  # noqa: E402
@@ -184,19 +185,7 @@ def run_case(number: str, told: Counter[str]) -> None:
             told["calls refused"] += 1
 
 
-def isas() -> list[str]:
-    found = []
-    for name in ("portable", "avx2", "avx512"):
-        os.environ["WEFT_ISA"] = name
-        try:
-            _native.load([], {}, "float32", 1)
-        except RuntimeError:
-            continue
-        found.append(name)
-    return found
-
-
-ISAS = isas()
+ISAS = machine_isas()
 
 
 def main() -> None:

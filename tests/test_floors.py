@@ -14,7 +14,7 @@ FLOORS = {
     "nn": 2, "tensors": 2, "bundle": 2, "card": 2, "data": 2, "convert": 2, "foreign_weights": 2,
     "pooling": 2, "beside": 2, "_native": 2,
     "decode": 3, "backends": 3, "tasks": 3, "model": 3, "ensembles": 3, "serving": 3,
-    "train": 4, "inspect": 4,
+    "train": 4, "inspect": 4, "bench": 4,
     "cli": 5, "serve": 5,
 }
 TORCH_FREE = ("errors", "spec", "text", "families", "metrics", "tensors", "convert", "foreign_weights", "pooling",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from weft import _native
 from weft.backends.native import NativeRunner, build_runner
 from weft.backends.torch import TorchRunner
 from weft.nn.model import Model as Network
@@ -21,21 +18,6 @@ from weft.tensors import Stored
 
 LENGTHS = (7, 1, 12, 4)
 """Ragged, with a text of one token."""
-
-
-@cache
-def machine_isas() -> tuple[str, ...]:
-    """The instruction sets of this machine that the engine has kernels for."""
-    found, before = [], os.environ.get("WEFT_ISA")
-    for name in ("portable", "avx2", "avx512"):
-        os.environ["WEFT_ISA"] = name
-        try:
-            _native.load([], {}, "float32", 1)
-        except RuntimeError:
-            continue
-        found.append(name)
-    os.environ.pop("WEFT_ISA") if before is None else os.environ.update(WEFT_ISA=before)
-    return tuple(found)
 
 
 def weights(config: c.ModelConfig, seed: int = 0) -> dict[str, Stored]:

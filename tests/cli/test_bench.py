@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from tests.bundles import bundle
+from weft.bench.contest import Lap, Race, Work, apart
+from weft.bench.measure import Spread, spread
 from weft.bundle import open_bundle
 from weft.inspect import bench, peers
-from weft.inspect.bench import Spread, spread
-from weft.inspect.contest import Lap, Race, Work, apart
 
 FAST = ("--seconds", 0, "--batch", 1, 3, "--prompt-tokens", 6, "--new-tokens", 4)
 

@@ -8,7 +8,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 
-from tests.backends.both import LENGTHS, close, machine_isas, native, reference, rows, same_trace
+from tests.backends.both import LENGTHS, close, native, reference, rows, same_trace
+from tests.isas import machine_isas
 from tests.variants import DECODERS, ENCODERS, RECURRENT, TRANSFORMERS, parts
 from weft.errors import UsageError
 from weft.families import scratch, transformer

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.both import close, machine_isas, native, reference, rows
+from tests.backends.both import close, native, reference, rows
 from tests.decode.test_neighbours import STRATEGIES
+from tests.isas import machine_isas
 from tests.variants import DECODERS, ENCODER_DECODERS, ENCODERS, TRANSFORMERS, change
 from weft.backends.native import NativeRunner
 from weft.decode import generate_batch

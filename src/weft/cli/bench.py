@@ -9,9 +9,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from weft.backends import PRECISIONS, default_threads
+from weft.bench.measure import bench
 from weft.bundle import find_model, open_bundle
 from weft.cli.flags import Parser
-from weft.inspect.bench import bench
 from weft.spec.ranges import Range, check_number
 
 _EXAMPLES = """examples:

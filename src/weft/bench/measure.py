@@ -1,5 +1,5 @@
 """How fast a bundle runs on this machine, and what share that is of what the machine allows; beside it the same bundle in
-other programs (weft.inspect.peers). It knows of a program only how to make the step that does its work.
+other programs (weft.bench.peers). It knows of a program only how to make the step that does its work.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from weft.backends import choose, open_runner
+from weft.bench import peers
+from weft.bench.contest import Lap, Make, Race, Say, Step, Work, apart
 from weft.bundle import Bundle, open_bundle
 from weft.decode import generate_batch
 from weft.errors import UsageError
-from weft.inspect import peers
-from weft.inspect.contest import Lap, Make, Race, Say, Step, Work, apart
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from weft.bench.contest import Make, Step, Work
 from weft.bundle import Bundle
 from weft.convert import export_bundle
 from weft.errors import UsageError, WeftError
 from weft.families.family import families
-from weft.inspect.contest import Make, Step, Work
 from weft.tensors import read_file
 
 NEEDED = {"hugging face": ("transformers", "torch"), "ctranslate2": ("ctranslate2", "transformers", "torch"),

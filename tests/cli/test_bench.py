@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from tests.bundles import bundle
+from weft.bench import measure, peers
 from weft.bench.contest import Lap, Race, Work, apart
 from weft.bench.measure import Spread, spread
 from weft.bundle import open_bundle
-from weft.inspect import bench, peers
 
 FAST = ("--seconds", 0, "--batch", 1, 3, "--prompt-tokens", 6, "--new-tokens", 4)
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "BEYOND_CACHES", 1 << 20)
+    monkeypatch.setattr(measure, "BEYOND_CACHES", 1 << 20)
 
 
 @pytest.mark.parametrize("family,searches", [("marian", [1, 3]), ("gpt2", [1]), ("bert", [1])])
@@ -55,19 +55,19 @@ def test_rows_of_known_times() -> None:
     read = 1000 * 500 + 4 * 100 * 1000
     machine = {f"read {read}": Spread(9e6, 0, 0), "int8": Spread(4e6, 0, 0), "float32": Spread(1e6, 0, 0)}
     laps = [Lap(0.1, 1.1, 7), Lap(0.1, 0.6, 9), Lap(0.1, 1.1, 8)]
-    row = bench._row("weft", Work(((1, 2, 3),) * 8, 6), laps, facts, machine)
+    row = measure._row("weft", Work(((1, 2, 3),) * 8, 6), laps, facts, machine)
     assert row["first_token_seconds"]["median"] == 0.1 and row["memory_bytes"] == 9
     assert row["decode_tokens_per_second"] == pytest.approx({"median": 8 * 5 / 1.0, "low": 40.0, "high": 8 * 5 / 0.5})
     products = 8 * 2 * (1000 * 500 / 4e6 + 100 * 1000 / 1e6)
     assert row["decode_limit"] == "products" and row["decode_share"] == pytest.approx(5 * products / 1.0)
     assert row["read_share"] == pytest.approx((24 * 2 * 1000 * 500 / 4e6 + 8 * 2 * 100 * 1000 / 1e6) / 0.1)
-    alone = bench._row("weft", Work(((1, 2, 3),), 6), laps, facts, machine | {"int8": Spread(1e9, 0, 0),
+    alone = measure._row("weft", Work(((1, 2, 3),), 6), laps, facts, machine | {"int8": Spread(1e9, 0, 0),
                                                                               "float32": Spread(1e9, 0, 0)})
     assert alone["decode_limit"] == "memory" and alone["decode_share"] == pytest.approx(5 * (read / 9e6) / 1.0)
 
 
 def test_laps_too_short_to_tell_give_no_number() -> None:
-    row = bench._row("x", Work(((1, 2),), 6), [Lap(0.2, 0.1, 1)] * 3, {}, {})
+    row = measure._row("x", Work(((1, 2),), 6), [Lap(0.2, 0.1, 1)] * 3, {}, {})
     assert "decode_tokens_per_second" not in row and "read_share" not in row
 
 

@@ -38,7 +38,7 @@ class Chain:
         return self.ruled(log_softmax(logits), rows, banned) if self.raw else log_softmax(self.ruled(logits, rows, banned))
 
     def ruled(self, logits: np.ndarray, rows: Rows, banned: Sequence[int] = ()) -> np.ndarray:
-        """Logits after bans and rules, float32 [R, V]; bans are written into those given."""
+        """Logits after bans and rules, float32 [R, V]; those given are written to."""
         logits = logits.astype(np.float32, copy=False)
         logits[:, list(banned)] = -np.inf
         return self._through(self.rules, logits, rows)

@@ -94,7 +94,8 @@ class Guide:
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         may, ends = np.zeros(logits.shape, bool), list(rows.ends)
-        for row, (request, tokens) in enumerate(zip(rows.requests, rows.tokens.tolist(), strict=True)):
+        for row, tokens in enumerate(rows.tokens.tolist()):
+            request = rows.request(row)
             matcher = self._after(_before(request), tokens)
             if matcher is not None:
                 spaced = self.vocabulary.forms.spaced([*_before(request), *tokens])

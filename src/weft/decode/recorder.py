@@ -196,7 +196,7 @@ class Recorder:
 
     def processed(self, name: str, scores: np.ndarray) -> None:
         """What a processor made of the scores, [rows, vocabulary]."""
-        self.seen.stages.append((name, scores))
+        self.seen.stages.append((name, scores.copy()))
 
     def drew(self, uniform: np.ndarray) -> None:
         """The random numbers of a step, float64 [rows]."""

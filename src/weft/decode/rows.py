@@ -42,12 +42,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Rows:
-    """The R rows whose logits a processor gets. requests: of each row; tokens: int64 [R, N], what was generated so far."""
+    """The R rows whose logits a processor gets: `copies` of each request, next to each other. tokens: int64 [R, N], what was
+    generated so far."""
 
     requests: Sequence[Request]
     tokens: np.ndarray
     ends: frozenset[int] = field(default_factory=frozenset)
     """Ids that end a text."""
+    copies: int = 1
     known: tuple[np.ndarray, Softmax] | None = None
     """Logits, and their softmax, where somebody has made it already."""
 
@@ -56,19 +58,23 @@ class Rows:
         """0 for the first token."""
         return self.tokens.shape[1]
 
+    def request(self, row: int) -> Request:
+        return self.requests[row // self.copies]
+
     def history(self, row: int) -> np.ndarray:
         """int64: the prompt of a row and what was generated."""
-        return np.concatenate((self.requests[row].prompt_ids, self.tokens[row]))
+        return np.concatenate((self.request(row).prompt_ids, self.tokens[row]))
 
     @cached_property
     def histories(self) -> np.ndarray:
         """int64 [R, P + N]: `history` of every row; short prompts stand on the right, after -1s."""
-        return np.concatenate((_aligned([request.prompt_ids for request in self.requests]), self.tokens), 1)
+        prompts = _aligned([request.prompt_ids for request in self.requests])
+        return np.concatenate((prompts.repeat(self.copies, 0), self.tokens), 1)
 
     @cached_property
     def inputs(self) -> np.ndarray:
         """int64 [R, S]: `input_ids` of every row's request; short ones stand on the right, after -1s."""
-        return _aligned([request.input_ids for request in self.requests])
+        return _aligned([request.input_ids for request in self.requests]).repeat(self.copies, 0)
 
     def softmax(self, logits: np.ndarray) -> Softmax:
         """Of all rows."""
@@ -76,7 +82,7 @@ class Rows:
 
     def remaining(self, row: int) -> int:
         """Tokens that may still come, this one included."""
-        return self.requests[row].limit - self.step
+        return self.request(row).limit - self.step
 
 
 def _aligned(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Processors, one file each: pure functions on float32 [rows, vocabulary], logits unless options.beam_scores is "raw".
+"""Processors, one file each: functions of float32 [rows, vocabulary], logits unless options.beam_scores is "raw".
 
 A module is named after the option that turns it on. Its `PROCESSOR` is a frozen dataclass with `order` (its place,
 semantics 2), `shapes` (whether it shapes the draw only, or is a rule of every search), `from_options` (None where the options
@@ -31,7 +31,8 @@ class Processor(Protocol):
     def from_options(cls, options: GenerationOptions) -> Processor | None: ...
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        """New logits; those given may not be written to."""
+        """The logits that it makes of those given, which a rule may write to and give back, and a shape may not: rules touch
+        a few tokens, and a copy of all of them would cost more."""
         ...
 
 

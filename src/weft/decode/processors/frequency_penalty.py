@@ -25,11 +25,10 @@ class FrequencyPenalty:
         return cls(options.frequency_penalty) if options.frequency_penalty else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        out = logits.copy()
         places = rows.tokens + np.arange(len(logits))[:, None] * logits.shape[1]
         generated, counts = np.unique(places, return_counts=True)
-        out.reshape(-1)[generated] -= np.float32(self.penalty) * counts.astype(np.float32)
-        return out
+        logits[divmod(generated, logits.shape[1])] -= np.float32(self.penalty) * counts.astype(np.float32)
+        return logits
 
 
 PROCESSOR = FrequencyPenalty

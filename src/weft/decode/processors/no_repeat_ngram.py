@@ -29,19 +29,19 @@ class NoRepeatNgram:
 
 
 def without_ngrams(logits: np.ndarray, text: np.ndarray, history: np.ndarray, size: int) -> np.ndarray:
-    """logits [R, V] without the tokens that would end a run of `size` ids of `text`, int64 [R, N], after `history`.
+    """logits [R, V], written to, without the tokens that would end a run of `size` ids of `text`, int64 [R, N], after `history`.
 
     Both stand on the right, after -1s.
     """
-    out = logits.copy()
-    if min(text.shape[1], history.shape[1] + 1) < size:
-        return out
-    runs = np.lib.stride_tricks.sliding_window_view(text, size, axis=1)  # [R, N - size + 1, size]
-    last = history[:, history.shape[1] + 1 - size :]
-    begun = (runs[:, :, :-1] == last[:, None]).all(2) & (runs[:, :, 0] >= 0)
+    runs, first = text.shape[1] + 1 - size, history.shape[1] + 1 - size
+    if min(runs - 1, first) < 0:
+        return logits
+    begun = text[:, :runs] >= 0
+    for place in range(size - 1):
+        begun &= text[:, place : place + runs] == history[:, first + place, None]
     row, run = np.nonzero(begun)
-    out[row, runs[row, run, -1]] = -np.inf
-    return out
+    logits[row, text[row, run + size - 1]] = -np.inf
+    return logits
 
 
 PROCESSOR = NoRepeatNgram

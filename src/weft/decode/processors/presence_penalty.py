@@ -25,10 +25,9 @@ class PresencePenalty:
         return cls(options.presence_penalty) if options.presence_penalty else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        out = logits.copy()
-        lower = np.take_along_axis(logits, rows.tokens, 1) - np.float32(self.penalty)
-        np.put_along_axis(out, rows.tokens, lower, 1)
-        return out
+        generated = np.arange(len(logits))[:, None], rows.tokens
+        logits[generated] = logits[generated] - np.float32(self.penalty)  # of a token that came twice, twice the same
+        return logits
 
 
 PROCESSOR = PresencePenalty

@@ -29,12 +29,13 @@ class RepetitionPenalty:
 
 
 def penalised(logits: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
-    """logits [R, V] with the penalty on the ids of `seen`, int64 [R, N]; -1 stands for none, and never in the last column."""
+    """logits [R, V], written to, with the penalty on the ids of `seen`, int64 [R, N]; -1 stands for none, and never in the last
+    column."""
     ids = np.where(seen < 0, seen[:, -1:], seen)  # an id more often makes no difference
-    values = np.take_along_axis(logits, ids, 1)
-    out = logits.copy()
-    np.put_along_axis(out, ids, np.where(values < 0, values * np.float32(penalty), values / np.float32(penalty)), 1)
-    return out
+    places = np.arange(len(logits))[:, None], ids
+    values = logits[places]
+    logits[places] = np.where(values < 0, values * np.float32(penalty), values / np.float32(penalty))
+    return logits
 
 
 PROCESSOR = RepetitionPenalty

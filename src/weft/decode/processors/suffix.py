@@ -27,17 +27,18 @@ class Suffix:
         return cls(options.suffix) if options.suffix else None
 
     def __call__(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
-        out, ends = logits.copy(), sorted(rows.ends)
+        ends = sorted(rows.ends)
         every = [self.matched(tokens) for tokens in rows.tokens[:, -len(self.tokens) :].tolist()]
-        out[np.flatnonzero(np.array(every) < len(self.tokens))[:, None], ends] = -np.inf
+        logits[np.flatnonzero(np.array(every) < len(self.tokens))[:, None], ends] = -np.inf
         for row, matched in enumerate(every):
             missing = self._least_match(rows.remaining(row))
             if missing > 0:
                 going_on = [token for token in set(self.tokens) if self.matched([*self.tokens[:matched], token]) >= missing]
                 kept = going_on + (ends if matched == len(self.tokens) else [])
-                out[row] = -np.inf
-                out[row, kept] = logits[row, kept]
-        return out
+                values = logits[row, kept]
+                logits[row] = -np.inf
+                logits[row, kept] = values
+        return logits
 
     def _least_match(self, remaining: int) -> int:
         """How many tokens of the suffix must stand at the end after the next token, for the rest and the end to fit."""

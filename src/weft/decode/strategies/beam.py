@@ -109,8 +109,8 @@ class Beam:
 
     def standing(self) -> Rows:
         """Where the rows stand: W for each list."""
-        requests = [request for request in self.live for _ in range(self.width)]
-        return Rows(requests, self.beams.tokens.reshape(len(requests), -1), self.batch.ends)
+        tokens = self.beams.tokens.reshape(len(self.live) * self.width, -1)
+        return Rows(self.live, tokens, self.batch.ends, copies=self.width)
 
     def note(self, best: Best) -> None:
         """Add to the notes what this step tells of every live hypothesis, whatever it goes on with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -46,7 +46,7 @@ from weft.text.controls import Controls
 from weft.text.multilingual import language_code
 from weft.text.sentences import split_to_fit
 from weft.text.shortlist import Shortlist
-from weft.text.stops import StopFilter, first_stop
+from weft.text.stops import StopFilter, first_stop, may_complete
 
 TooLong = Literal["split", "refuse"]
 BATCH_ROWS = 128
@@ -631,8 +631,11 @@ class Model:
             return None
 
         reach = max(len(stop.encode()) for stop in options.stop) + 16  # tokens; some may add no byte to a text
+        completes = cache(partial(may_complete, self.tokenizer, options.stop))
 
         def stops(request: Request, tokens: Ids) -> bool:
+            if not completes(tokens[-1]):  # a stop that came before has ended the text
+                return False
             if first_stop(self.tokenizer.decode([*request.prompt, *tokens][-reach:]), options.stop) is None:
                 return False
             text = continuation(self.tokenizer, request.prompt, tokens) if self.config.encoder is None \

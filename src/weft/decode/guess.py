@@ -58,30 +58,32 @@ def _runs(tokens: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, t
 
 
 class Pace:
-    """How many guesses are worth reading: twice as many after each that came true to the end, none for a while after one
-    that did not begin to, and for twice as long after the next. So where nothing repeats, hardly anything is guessed."""
+    """How many guesses are worth reading: twice as many after each that came true to the end, and never so many wrong ones
+    that they cost more than a small share of all steps. So where nothing repeats, hardly anything is guessed."""
 
-    FIRST, REST, LONGEST_REST = 2, 2, 64
+    FIRST = 2
+    COST = 0.2
+    """Of reading one guess along, in steps: a bound from above for small models, where it is dearest."""
+    SHARE = 0.015
+    """Of all steps may be lost to guesses, besides what the first ones cost."""
+    GRACE = 0.6
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._size = min(self.FIRST, most)
-        self._rest, self._patience = 0, self.REST
+        self._balance = self.GRACE
+        """Steps that may still be lost."""
 
     def next(self) -> int:
-        """Guesses to read now."""
-        if self._rest:
-            self._rest -= 1
-            return 0
-        return self._size
+        """Guesses to read with this step."""
+        self._balance += self.SHARE
+        return min(self._size, int(self._balance / self.COST))
 
     def learn(self, right: int, of: int) -> None:
-        if right:
-            self._patience = self.REST
-            self._size = min(self._most, 2 * self._size if right == of else max(self.FIRST, right))
-        else:
-            self._rest, self._patience = self._patience, min(2 * self._patience, self.LONGEST_REST)
-            self._size = min(self.FIRST, self._most)
+        """Gains count as far as the next guesses need them, so that a text that no longer repeats does not use them up."""
+        self._balance = min(self._balance + right - self.COST * of, 1 + self.COST * self._most)
+        grown = 2 * self._size if right == of else max(self.FIRST, right)
+        self._size = min(self._most, grown if right else self.FIRST)
 
 
 class Draft:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from weft.text.tokenizer import Tokenizer
+
 
 def first_stop(text: str, stops: Sequence[str]) -> int | None:
     """Where the first of `stops` begins in `text`; None if none is there."""
     found = [place for stop in stops if (place := text.find(stop)) >= 0]
     return min(found, default=None)
+
+
+def may_complete(tokenizer: Tokenizer, stops: Sequence[str], token: int) -> bool:
+    """Whether one of `stops` may end within what a token adds to a text: never wrongly False."""
+    if not tokenizer.spells or any("\ufffd" in stop for stop in stops):  # which stands for bytes that are no text, too
+        return True
+    added, spelt = tokenizer.bytes_of(token), [stop.encode() for stop in stops]
+    return any(stop in added or any(added.startswith(stop[place:]) for place in range(1, len(stop))) for stop in spelt)
 
 
 class StopFilter:

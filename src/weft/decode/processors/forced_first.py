@@ -26,7 +26,7 @@ class ForcedFirst:
 
 
 def only(logits: np.ndarray, token: int) -> np.ndarray:
-    """New logits [R, V] in which `token` is certain, at 0 as in Hugging Face; where a rule has forbidden it, nothing is left."""
+    """New logits [R, V] in which `token` is certain, at 0 as in Hugging Face; where a rule forbids it, nothing is left."""
     out = np.full_like(logits, -np.inf)
     out[:, token] = np.where(logits[:, token] > -np.inf, np.float32(0.0), np.float32(-np.inf))
     return out

@@ -29,9 +29,9 @@ class NoRepeatNgram:
 
 
 def without_ngrams(logits: np.ndarray, text: np.ndarray, history: np.ndarray, size: int) -> np.ndarray:
-    """logits [R, V], written to, without the tokens that would end a run of `size` ids of `text`, int64 [R, N], after `history`.
+    """logits [R, V], written to, without the tokens that would end a run of `size` ids of `text` after `history`.
 
-    Both stand on the right, after -1s.
+    Both are int64 [R, N] and stand on the right, after -1s.
     """
     runs, first = text.shape[1] + 1 - size, history.shape[1] + 1 - size
     if min(runs - 1, first) < 0:

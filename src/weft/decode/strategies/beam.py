@@ -179,7 +179,7 @@ class Beam:
         if not self.options.logprobs:
             return ()
         tokens, log_probs = (self.beams.notes[name][row, beam].tolist() for name in ("top_tokens", "top_log_probs"))
-        return tuple(tuple(zip(*step, strict=True)) for step in zip(tokens, log_probs, strict=True))
+        return tuple(map(tuple, map(zip, tokens, log_probs)))
 
     def is_done(self, row: int) -> bool:
         request, found, length = self.live[row], self.finished[row], self.beams.length

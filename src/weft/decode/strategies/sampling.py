@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from weft.decode.ahead import Guess
-from weft.decode.best import best_of
 from weft.decode.rows import Request
 from weft.decode.softmax import Softmax, cumulative, log_softmax
 from weft.decode.strategies.single import SingleRow
@@ -42,9 +41,14 @@ class Sampling(SingleRow):
         shaped = self.chain.shaped(logits, replace(rows, known=(logits, softmax)))
         guess = self.batch.ahead.proposal if self.batch.ahead else None
         tokens = draw(shaped, uniform) if guess is None else keep_or_draw(shaped, uniform, guess)
-        found = best_of(logits, self.options.logprobs) if self.options.logprobs else None
-        told = None if found is None else Best(found.tokens, found.log_probs - softmax.log_sums)
-        return self.take(tokens, logits[np.arange(len(tokens)), tokens] - softmax.log_sums[:, 0], told)
+        return self.take(tokens, logits[np.arange(len(tokens)), tokens] - softmax.log_sums[:, 0], self._told(logits, softmax))
+
+    def _told(self, logits: np.ndarray, softmax: Softmax) -> Best | None:
+        """The likeliest tokens, where they are asked for."""
+        if not self.options.logprobs:
+            return None
+        likeliest = self.batch.runner.select(logits, self.options.logprobs).tokens
+        return Best(likeliest, np.take_along_axis(logits, likeliest, 1) - softmax.log_sums)
 
 
 def random_stream(request: Request, *part: int) -> np.random.Generator:

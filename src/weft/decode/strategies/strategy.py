@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 
 from weft.decode.ahead import Ahead
-from weft.decode.best import best_of
 from weft.decode.chain import Chain
 from weft.decode.recorder import Recorder
 from weft.decode.rows import Request, Rows
@@ -49,9 +48,18 @@ class Batch:
     def best(self, logits: np.ndarray, rows: Rows, count: int) -> Best:
         """The likeliest tokens of each row by what hypotheses are scored by (semantics 2), of logits [R, V] without bans."""
         banned = self.banned(rows.step)
-        if self.chain.raw:
-            return best_of(self.chain.log_probs(logits, rows, banned), count)
-        return self.runner.select(self.chain.ruled(logits, rows, banned), count)
+        if not self.chain.raw:
+            return self.runner.select(self.chain.ruled(logits, rows, banned), count)
+        if self.chain.rules:
+            logits -= _log_sums(logits, self.runner.select(logits, 1))
+        forbidden = logits[:, list(banned)]
+        scores = self.chain.ruled(logits, rows, banned)
+        best = self.runner.select(scores, count)
+        values = np.take_along_axis(scores, best.tokens, 1)
+        if not self.chain.rules:  # then the likeliest logits are found first, and made log-probabilities
+            sums = np.concatenate((_log_sums(scores, best), forbidden), 1)
+            values -= np.logaddexp.reduce(sums, axis=1, keepdims=True)
+        return Best(best.tokens, values)
 
     def reason(self, request: Request, tokens: Sequence[int]) -> Reason | None:
         """Why a request is over once it has generated `tokens`; None if it goes on."""
@@ -65,6 +73,11 @@ class Batch:
         """The error of a request that has no token left to choose after `length` of them."""
         return UsageError(f"request {request.index}: no token is left to choose after {length} of them; the rules in force "
                           f"({', '.join(('bans', *self.chain.rules))}) forbid all")
+
+
+def _log_sums(logits: np.ndarray, best: Best) -> np.ndarray:
+    """float32 [R, 1]: the log of the sum of exp(logits [R, V]), whose likeliest tokens are known."""
+    return np.take_along_axis(logits, best.tokens[:, :1], 1) - best.log_probs[:, :1]
 
 
 @dataclass(frozen=True)

@@ -313,6 +313,32 @@ PlainPasses product_speed(const std::string& precision, int threads, double seco
   return {passes.each, std::move(passes.seconds)};
 }
 
+// Logits [rows, columns] of the tokens nearest to each row's centre that together have `share` of the probability; -infinity for
+// others. log_sums, centres: [rows].
+nb::ndarray<nb::numpy, float> nearest(const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& logits,
+                                      const nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>& log_sums,
+                                      const nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>& centres, float share) {
+  const std::size_t rows = logits.shape(0), columns = logits.shape(1);
+  if (log_sums.shape(0) != rows || centres.shape(0) != rows) throw std::invalid_argument("a sum and a centre for each row are needed");
+  if (columns > 1 << 24) throw std::invalid_argument(std::to_string(columns) + " columns");
+  check_affordable(rows * columns * sizeof(float), "the logits of so many rows");
+  std::vector<float> kept(rows * columns);
+  {
+    nb::gil_scoped_release release;
+    static const Kernels& kernels = choose_kernels();
+    const auto wide = padded(static_cast<int>(columns));
+    std::vector<float> distances(wide), weights(wide);
+    for (std::size_t row = 0; row < rows; row++) {
+      const float* own = logits.data() + row * columns;
+      const float farthest = kernels.nearest(own, static_cast<int>(columns), log_sums.data()[row], centres.data()[row], share,
+                                             distances.data(), weights.data());
+      for (std::size_t i = 0; i < columns; i++)
+        kept[row * columns + i] = distances[i] <= farthest ? own[i] : -std::numeric_limits<float>::infinity();
+    }
+  }
+  return array(std::move(kept), {rows, columns});
+}
+
 std::vector<std::pair<std::string, std::string>> describe(const Model& model) {
   std::vector<std::pair<std::string, std::string>> lines;
   for (const auto& [name, program] : model.programs())
@@ -338,6 +364,8 @@ NB_MODULE(_native, m) {
         nb::arg("image") = nb::none());
   m.def("read_speed", &read_speed, nb::arg("bytes"), nb::arg("threads"), nb::arg("seconds"));
   m.def("product_speed", &product_speed, nb::arg("precision"), nb::arg("threads"), nb::arg("seconds"));
+  m.def("nearest", &nearest, nb::arg("logits").noconvert(), nb::arg("log_sums").noconvert(), nb::arg("centres").noconvert(),
+        nb::arg("share"));
   nb::class_<Memory>(m, "Memory")
       .def("__len__", [](const Memory& memory) { return memory.sources.size(); })
       .def("add", &Memory::add, nb::arg("more"));

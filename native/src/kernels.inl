@@ -24,5 +24,6 @@ constexpr Kernels table(const char* name) {
           .gate = gate,
           .attend = attend,
           .remember = remember,
-          .scan = scan};
+          .scan = scan,
+          .nearest = nearest};
 }

@@ -123,3 +123,45 @@ void scan(const float* logits, int n, int first, Best& best, float& top, float& 
   over(n, [&](int i) { parts += exp(load(logits + i) - top); }, [&](int i) { tail += std::exp(logits[i] - top); });
   sums = sum(parts) + tail;
 }
+
+// The sum of weights [n] at distances whose bits, which rise as they do, are `bound` at most. n is whole vectors.
+float weight_within(const float* distances, const float* weights, int n, std::int32_t bound) {
+  const I32 bounds = bound - I32{};
+  const auto at = [&](int i) { return bits(load(distances + i)) <= bounds ? load(weights + i) : F32{}; };
+  F32 a{}, b{}, c{}, d{};
+  int i = 0;
+  for (; i + 4 * W <= n; i += 4 * W) {
+    a += at(i);
+    b += at(i + W);
+    c += at(i + 2 * W);
+    d += at(i + 3 * W);
+  }
+  for (; i < n; i += W) a += at(i);
+  return sum((a + b) + (c + d));
+}
+
+float nearest(const float* logits, int n, float log_sum, float centre, float share, float* distances, float* weights) {
+  over(
+      n,
+      [&](int i) {
+        const F32 x = load(logits + i);
+        store(weights + i, exp(x - log_sum));
+        store(distances + i, magnitude(x - centre));
+      },
+      [&](int i) {
+        weights[i] = std::exp(logits[i] - log_sum);
+        distances[i] = std::fabs(logits[i] - centre);
+      });
+  const int whole = (n + W - 1) / W * W;
+  std::fill(weights + n, weights + whole, 0.0f);
+  std::fill(distances + n, distances + whole, 0.0f);
+  std::int32_t below = -1, found = 0x7f7fffff; // the largest that is finite
+  if (!(weight_within(distances, weights, whole, found) >= share)) return std::numeric_limits<float>::infinity();
+  while (found - below > 1) {
+    const std::int32_t middle = below + (found - below) / 2;
+    (weight_within(distances, weights, whole, middle) >= share ? found : below) = middle;
+  }
+  float distance;
+  std::memcpy(&distance, &found, sizeof distance);
+  return distance;
+}

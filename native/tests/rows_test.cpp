@@ -94,6 +94,23 @@ void test_scan(const Kernels& k, Chance& chance, int n, int count) {
     check(ids[i] == 100 + order[i] && values[i] == logits[order[i]], name + ": number " + std::to_string(i));
 }
 
+void test_nearest(const Kernels& k, Chance& chance, int n, float share) {
+  const std::string name = std::string(k.name) + " nearest of " + std::to_string(n) + " to " + std::to_string(share);
+  std::vector<float> logits = chance.numbers(n, 3), distances(padded(n)), weights(padded(n));
+  for (float& x : logits) x = chance.below(9) ? x : -std::numeric_limits<float>::infinity();
+  const float centre = *std::max_element(logits.begin(), logits.end()) - static_cast<float>(chance.below(3));
+  double total = 0, within = 0, before = 0;
+  for (const float x : logits) total += std::exp(static_cast<double>(x));
+  const float found = k.nearest(logits.data(), n, static_cast<float>(std::log(total)), centre, share, distances.data(), weights.data());
+  if (!(total > 0)) return check(std::isinf(found), name + ": nothing possible");
+  for (const float x : logits) {
+    const float distance = std::fabs(x - centre);
+    if (distance <= found) within += std::exp(static_cast<double>(x)) / total;
+    if (distance < found) before += std::exp(static_cast<double>(x)) / total;
+  }
+  check(within >= share - 1e-5 && before <= share + 1e-5, name + ": " + std::to_string(before) + " to " + std::to_string(within));
+}
+
 } // namespace
 
 void test_rows(const Kernels& k) {
@@ -102,6 +119,7 @@ void test_rows(const Kernels& k) {
     test_norms(k, chance, n);
     test_elements(k, chance, n);
     for (const int count : {1, 2, 5, 40}) test_scan(k, chance, n, count);
+    for (const float share : {0.001f, 0.3f, 0.9f, 0.999f}) test_nearest(k, chance, n, share);
   }
 }
 

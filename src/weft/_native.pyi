@@ -30,6 +30,10 @@ def read_speed(bytes: int, threads: int, seconds: float) -> tuple[float, list[fl
 def product_speed(precision: str, threads: int, seconds: float) -> tuple[float, list[float]]:
     """Operations in a pass (a multiplication and an addition are two), and the seconds of each pass."""
 
+def nearest(logits: npt.NDArray[np.float32], log_sums: Floats, centres: Floats, share: float) -> npt.NDArray[np.float32]:
+    """Logits [rows, columns] of the tokens nearest to each row's centre that together have `share` of the probability,
+    exp(logit - log_sum) each; -inf for others. log_sums, centres: [rows]."""
+
 class Model:
     """Packed weights and programs; any number of sessions, of which one computes at a time."""
 

@@ -8,7 +8,8 @@ import pytest
 from weft.text import Tokenizer
 from weft.text.stops import first_stop, may_complete
 
-LINES = ["le café est là, où ça ?", "un été d'années — «\u202fnaïf\u202f»", "ab ba aab \U0001f9f5 bab", "\u4f60\u597d, \u4e16\u754c"]
+LINES = ["le café est là, où ça ?", "un été d'années — «\u202fnaïf\u202f»", "ab ba aab \U0001f9f5 bab",
+         "\u4f60\u597d, \u4e16\u754c"]
 
 
 @pytest.mark.parametrize("kind", ["byte_bpe", "metaspace_bpe", "unigram", "character"])
@@ -16,7 +17,8 @@ def test_a_stop_ends_within_a_token_that_may_complete_it(kind: str) -> None:
     tokenizer = Tokenizer.train(kind, LINES * 5, 400)
     rng, texts = np.random.default_rng(0), " ".join(LINES)
     for _ in range(300):
-        ids = rng.integers(0, len(tokenizer), 8).tolist() if rng.random() < 0.5 else tokenizer.encode(texts[rng.integers(20) :])[:12]
+        spelt = tokenizer.encode(texts[rng.integers(20) :])[:12]
+        ids = rng.integers(0, len(tokenizer), 8).tolist() if rng.random() < 0.5 else spelt
         begin = int(rng.integers(len(texts)))
         stops = [texts[begin : begin + int(rng.integers(1, 4))], "a", "\ufffd"][: int(rng.integers(1, 4))]
         for end in range(1, len(ids) + 1):

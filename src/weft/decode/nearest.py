@@ -13,6 +13,11 @@ import numpy as np
 from weft.decode.best import keep, listed
 from weft.decode.softmax import ONE, Softmax, cumulative
 
+try:
+    from weft import _native
+except ImportError:  # an installation without the engine
+    _native = None  # type: ignore[assignment]
+
 RARE = np.float32(-7.0)
 """Log-probability of tokens that are not looked at first."""
 View = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -22,6 +27,14 @@ View = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 def nearest(logits: np.ndarray, softmax: Softmax, centre: np.ndarray, share: float) -> np.ndarray:
     """logits [R, V] of the fewest tokens nearest to the centre [R, 1] whose probabilities reach the share, with all that are
     as near as the last of them; -inf for others."""
+    if _native is not None:
+        rows = logits.shape[0]
+        return _native.nearest(np.ascontiguousarray(logits), softmax.log_sums.reshape(rows), centre.reshape(rows), share)
+    return by_views(logits, softmax, centre, share)
+
+
+def by_views(logits: np.ndarray, softmax: Softmax, centre: np.ndarray, share: float) -> np.ndarray:
+    """`nearest` without the engine, which takes a fifth of the time."""
     farthest = _farthest(logits, softmax.log_sums, centre, share, (_likely, _quarter, _all))
     distances = logits - centre
     return keep(logits, np.abs(distances, out=distances) <= farthest)

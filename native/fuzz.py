@@ -134,10 +134,10 @@ def call(chance: random.Random, session: Any, memories: list[Any]) -> Any:
     elif what == "spread":
         session.spread(chance.choice([1, 2, 4, 0, -1, 1 << 30]))
     elif what == "feed":
-        rows = len(session.slots())
+        rows = session.rows()
         session.feed(*texts(chance, rows if rows < 60 else 1), chance.random() < 0.5, names)
     elif what == "gather":
-        session.gather(ids(chance, chance.choice([0, 1, 2, 5, 9]), max(1, len(session.slots()))))
+        session.gather(ids(chance, chance.choice([0, 1, 2, 5, 9]), max(1, session.rows())))
     elif what == "drop":
         session.drop(chance.choice([0, 1, 1, 2, 17, -1, 1 << 30]))
     elif what == "put":

@@ -20,6 +20,7 @@
 
 #include "measure.h"
 #include "session.h"
+#include "summary.h"
 
 namespace nb = nanobind;
 
@@ -221,36 +222,21 @@ public:
     return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
             array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
   }
+  // Inspection points of what was read last, once: [tokens, width], and weights of attention [tokens, heads, positions].
   nb::dict seen() {
-    std::map<std::string, std::vector<float>> seen;
-    locked([&] { seen = session_.seen; });
+    std::map<std::string, Seen> seen;
+    locked([&] { seen.swap(session_.seen); });
     nb::dict found;
-    for (auto& [name, values] : seen) {
-      const std::size_t n = values.size();
-      found[name.c_str()] = array(std::move(values), {n});
-    }
+    for (auto& [name, one] : seen) found[name.c_str()] = array(std::move(one.values), std::move(one.shape));
     return found;
   }
-  // Of each row, the slots that it sees, in the order of their positions.
-  std::vector<std::vector<std::int32_t>> slots() {
-    std::vector<std::vector<std::int32_t>> found;
-    locked([&] { found = slots_of_rows(); });
+  int rows() {
+    int found = 0;
+    locked([&] { found = session_.rows(); });
     return found;
   }
 
 private:
-  std::vector<std::vector<std::int32_t>> slots_of_rows() const {
-    std::vector<std::vector<std::int32_t>> found;
-    for (const Row& row : session_.all()) {
-      auto& own = found.emplace_back();
-      for (std::size_t block = 0; block < row.visible.size(); block++)
-        for (int i = 0; i < kBlock; i++)
-          if (row.visible[block] >> i & 1) own.push_back(static_cast<std::int32_t>(block) * kBlock + i);
-      const std::int32_t* positions = row.source->own->positions();
-      std::sort(own.begin(), own.end(), [&](int a, int b) { return positions[a] < positions[b]; });
-    }
-    return found;
-  }
   template <class F> void locked(F f) {
     nb::gil_scoped_release release;
     std::lock_guard own(lock_);
@@ -339,6 +325,42 @@ nb::ndarray<nb::numpy, float> nearest(const nb::ndarray<const float, nb::ndim<2>
   return array(std::move(kept), {rows, columns});
 }
 
+using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Numbers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// What a step's stages made of scores [rows, columns] each, and of tokens that are chosen of some rows: candidates [rows, C], scores
+// [stages, rows, C], log_sums, removed, removed_mass [stages, rows] (Summary).
+nb::tuple summary(const std::vector<Rows>& stages, int k, const Numbers& of_rows, const Numbers& tokens) {
+  if (stages.empty()) throw std::invalid_argument("no stages");
+  const std::size_t count = stages.size(), rows = stages[0].shape(0), columns = stages[0].shape(1);
+  if (columns < 1 || columns > 1 << 24) throw std::invalid_argument(std::to_string(columns) + " columns");
+  if (k < 1 || of_rows.shape(0) != tokens.shape(0)) throw std::invalid_argument("one candidate or more, and a row for each token");
+  std::vector<const float*> scores;
+  for (const Rows& stage : stages) {
+    if (stage.shape(0) != rows || stage.shape(1) != columns) throw std::invalid_argument("stages of other shapes");
+    scores.push_back(stage.data());
+  }
+  std::vector<std::vector<std::int64_t>> chosen(rows);
+  for (std::size_t i = 0; i < tokens.shape(0); i++) {
+    const std::int64_t row = of_rows.data()[i], token = tokens.data()[i];
+    if (row < 0 || row >= static_cast<std::int64_t>(rows) || token < 0 || token >= static_cast<std::int64_t>(columns))
+      throw std::out_of_range("token " + std::to_string(token) + " of row " + std::to_string(row));
+    chosen[row].push_back(token);
+  }
+  k = std::min(k, static_cast<int>(columns));
+  check_affordable((2 * k * 12 + tokens.shape(0) * 12) * rows * count, "the candidates of so many rows");
+  Summary found;
+  {
+    nb::gil_scoped_release release;
+    static const Kernels& kernels = choose_kernels();
+    found = summarise(kernels, scores, static_cast<int>(columns), k, chosen);
+  }
+  const std::size_t width = found.width;
+  return nb::make_tuple(array(std::move(found.candidates), {rows, width}), array(std::move(found.scores), {count, rows, width}),
+                        array(std::move(found.log_sums), {count, rows}), array(std::move(found.removed), {count, rows}),
+                        array(std::move(found.removed_mass), {count, rows}));
+}
+
 std::vector<std::pair<std::string, std::string>> describe(const Model& model) {
   std::vector<std::pair<std::string, std::string>> lines;
   for (const auto& [name, program] : model.programs())
@@ -366,6 +388,7 @@ NB_MODULE(_native, m) {
   m.def("product_speed", &product_speed, nb::arg("precision"), nb::arg("threads"), nb::arg("seconds"));
   m.def("nearest", &nearest, nb::arg("logits").noconvert(), nb::arg("log_sums").noconvert(), nb::arg("centres").noconvert(),
         nb::arg("share"));
+  m.def("summary", &summary, nb::arg("stages"), nb::arg("k"), nb::arg("rows").noconvert(), nb::arg("tokens").noconvert());
   nb::class_<Memory>(m, "Memory")
       .def("__len__", [](const Memory& memory) { return memory.sources.size(); })
       .def("add", &Memory::add, nb::arg("more"));
@@ -387,6 +410,6 @@ NB_MODULE(_native, m) {
       .def("logits", &Guarded::logits)
       .def("best", &Guarded::best, nb::arg("k"), nb::arg("banned"))
       .def("select", &Guarded::select, as_it_is("logits"), nb::arg("k"))
-      .def("slots", &Guarded::slots)
+      .def("rows", &Guarded::rows)
       .def("seen", &Guarded::seen);
 }

@@ -350,20 +350,19 @@ struct Attend : Operation {
 
   void run(Session& s) const override {
     const Feed& feed = s.tokens();
-    const bool watched = s.wants(name);
     int longest = 0;
     for (const Group& group : feed.groups) longest = std::max(longest, cache(group).blocks() * kBlock);
-    float* seen = watched ? watch(s, longest) : nullptr;
+    Seen* seen = s.wants(name) ? watch(s) : nullptr;
     if (feed.groups.size() > static_cast<std::size_t>(std::numeric_limits<int>::max() / key_value_heads))
       throw std::length_error("too many texts for so many heads");
     const int groups = static_cast<int>(feed.groups.size());
     // A text's heads follow each other in memory, which one thread reads faster than two that take turns.
     const int heads_each = groups >= 4 * s.pool().threads() ? key_value_heads : 1, parts = key_value_heads / heads_each;
     const auto one = [&](int item, int thread) {
-      attend(s, item / parts, item % parts * heads_each, heads_each, thread, seen, longest);
+      attend(s, item / parts, item % parts * heads_each, heads_each, thread, seen);
     };
     if (static_cast<std::ptrdiff_t>(feed.count) * longest * heads * size < 1 << 16)
-      for (int group = 0; group < groups; group++) attend(s, group, 0, key_value_heads, 0, seen, longest);
+      for (int group = 0; group < groups; group++) attend(s, group, 0, key_value_heads, 0, seen);
     else s.pool().run(groups * parts, one);
   }
 
@@ -391,22 +390,21 @@ struct Attend : Operation {
   }
 
   // `count` heads of a text, from `first`.
-  void attend(Session& s, int group, int first, int count, int thread, float* seen, int longest) const {
+  void attend(Session& s, int group, int first, int count, int thread, Seen* seen) const {
     if (!cross) keep(s, s.tokens().groups[group], first, count);
     std::vector<const std::byte*> keys, values, later_keys, later_values;
     find(s, group, first, keys, values);
     for (int head = first; head < first + count; head++) {
       const bool last = head + 1 == key_value_heads;
       find(s, group + last, last ? 0 : head + 1, later_keys, later_values);
-      attend(s, s.tokens().groups[group], head, keys, values, later_keys, thread, seen, longest);
+      attend(s, s.tokens().groups[group], head, keys, values, later_keys, thread, seen);
       keys.swap(later_keys);
       values.swap(later_values);
     }
   }
 
   void attend(Session& s, const Group& group, int head, const std::vector<const std::byte*>& keys,
-              const std::vector<const std::byte*>& values, const std::vector<const std::byte*>& later, int thread, float* seen,
-              int longest) const {
+              const std::vector<const std::byte*>& values, const std::vector<const std::byte*>& later, int thread, Seen* seen) const {
     const Cache& cache = this->cache(group);
     const int blocks = cache.blocks(), slots = blocks * kBlock, first = head * this->group() * size;
     const std::size_t own = seen ? static_cast<std::size_t>(group.count) * this->group() * slots : 0;
@@ -441,19 +439,35 @@ struct Attend : Operation {
     a.later_blocks = static_cast<int>(later.size());
     a.later_bytes = cache.shape().head();
     s.kernels().attend(a);
-    for (int row = 0; seen && row < group.count; row++)
-      for (int g = 0; g < a.group; g++)
-        std::copy_n(a.weights + (static_cast<std::size_t>(row) * a.group + g) * slots, slots,
-                    seen + (static_cast<std::size_t>(group.first + row) * heads + head * a.group + g) * longest);
+    if (seen) show(a, head, group.first, *seen);
   }
 
-  // Weights as [tokens, heads, longest], by slot.
-  float* watch(Session& s, int longest) const {
+  // Weights [tokens, heads, positions] of the texts that are looked at, short ones filled up with 0.
+  Seen* watch(Session& s) const {
+    int longest = 0;
+    for (const Group& group : s.tokens().groups) longest = std::max(longest, cross ? cache(group).count() : 0);
+    for (const int length : s.tokens().lengths) longest = std::max(longest, cross ? 0 : length);
     auto& kept = s.seen[name];
-    const std::size_t size = static_cast<std::size_t>(s.count()) * heads * longest;
+    kept.shape = {static_cast<std::size_t>(s.count()), static_cast<std::size_t>(heads), static_cast<std::size_t>(longest)};
+    const std::size_t size = kept.shape[0] * kept.shape[1] * kept.shape[2];
     check_affordable(size * sizeof(float), "the attention weights of so many tokens");
-    kept.assign(size, 0.0f);
-    return kept.data();
+    kept.values.assign(size, 0.0f);
+    return &kept;
+  }
+
+  // From slots to the positions of each row's own text.
+  void show(const Attention& a, int head, int first, Seen& seen) const {
+    const int slots = a.blocks * kBlock;
+    for (int row = 0; row < a.rows; row++) {
+      const std::uint16_t* visible = a.visible ? a.visible[row] : nullptr;
+      const float* weights = a.weights + static_cast<std::size_t>(row) * a.group * slots;
+      float* out = seen.values.data() + ((first + row) * seen.shape[1] + head * a.group) * seen.shape[2];
+      for (int slot = 0; slot < slots; slot++) {
+        const int position = a.key_positions[slot];
+        if (position < 0 || (visible && !(visible[slot / kBlock] >> slot % kBlock & 1))) continue;
+        for (int g = 0; g < a.group; g++) out[g * seen.shape[2] + position] = weights[g * slots + slot];
+      }
+    }
   }
 
   std::string describe() const override {
@@ -549,9 +563,10 @@ struct Tap : Operation {
   void run(Session& s) const override {
     if (!s.wants(name)) return;
     auto& kept = s.seen[name];
-    kept.resize(static_cast<std::size_t>(s.count()) * width);
+    kept.shape = {static_cast<std::size_t>(s.count()), static_cast<std::size_t>(width)};
+    kept.values.resize(kept.shape[0] * width);
     for (int row = 0; row < s.count(); row++)
-      std::copy_n(s.buffer(x) + row * s.stride(x), width, kept.data() + static_cast<std::size_t>(row) * width);
+      std::copy_n(s.buffer(x) + row * s.stride(x), width, kept.values.data() + static_cast<std::size_t>(row) * width);
   }
   std::string describe() const override { return "tap " + name; }
 };

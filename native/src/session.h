@@ -58,6 +58,12 @@ struct Feed {
   std::vector<Group> groups;
 };
 
+// What an inspection point has shown.
+struct Seen {
+  std::vector<float> values;
+  std::vector<std::size_t> shape;
+};
+
 // Throws std::length_error where `bytes` for `what` would be more than half of the machine's memory.
 void check_affordable(std::size_t bytes, const char* what);
 
@@ -90,7 +96,6 @@ public:
   void gather(const std::vector<std::int32_t>& rows);
   void drop(int count);
   int rows() const { return static_cast<int>(rows_.size()); }
-  const std::vector<Row>& all() const { return rows_; }
 
   // Hidden states [count, width] in place of those that were read.
   void put(const float* rows, int count);
@@ -119,7 +124,7 @@ public:
   float* scratch(int thread, std::size_t floats);
 
   // ---- inspection: what programs leave under the names that are wanted
-  std::map<std::string, std::vector<float>> seen;
+  std::map<std::string, Seen> seen;
   std::vector<std::string> wanted;
   bool wants(const std::string& name) const;
 

@@ -34,6 +34,10 @@ def nearest(logits: npt.NDArray[np.float32], log_sums: Floats, centres: Floats, 
     """Logits [rows, columns] of the tokens nearest to each row's centre that together have `share` of the probability,
     exp(logit - log_sum) each; -inf for others. log_sums, centres: [rows]."""
 
+def summary(stages: Sequence[Floats], k: int, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]
+            ) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """What weft.decode.summary.summary says, of stages [R, V] each: candidates, scores, log_sums, removed, removed_mass."""
+
 class Model:
     """Packed weights and programs; any number of sessions, of which one computes at a time."""
 
@@ -86,7 +90,7 @@ class Session:
         """The k likeliest of each row: ids and log-probabilities [rows, k]. banned: ids for all rows, or a list a row."""
     def select(self, logits: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
         """As `best`, of given logits [rows, columns]."""
-    def slots(self) -> list[list[int]]:
-        """Of each row, the slots of its cache that it sees, by position."""
+    def rows(self) -> int: ...
     def seen(self) -> dict[str, Floats]:
-        """What was wanted, flat."""
+        """What was wanted of what was read last, once: [tokens, D], and attention [tokens, H, positions of each row's own
+        text], short ones filled up with 0."""

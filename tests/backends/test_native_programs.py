@@ -263,7 +263,7 @@ def use(session: Any, config: c.ModelConfig) -> None:
         session.feed(np.concatenate([ids, ids]), counts.repeat(2), True, points)
         session.gather(np.array([0, 1, 1, 0, 4], np.int32))
         session.feed(np.full(5, 6, np.int32), np.ones(5, np.int32), False, points)
-        session.seen(), session.slots()
+        session.seen(), session.rows()
         session.drop(1)
     session.logits()
     session.best(3, [[1, 2, 900]])

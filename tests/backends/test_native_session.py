@@ -160,7 +160,7 @@ CALL = st.one_of(
     st.tuples(st.just("logits")), st.tuples(st.just("best"), INTEGERS, st.lists(st.lists(INTEGERS, max_size=4), max_size=6)),
     st.tuples(st.just("choose"), st.lists(st.integers(-1, 22), max_size=9)), st.tuples(st.just("join"), FEW),
     st.tuples(st.just("select"), st.integers(0, 9), st.integers(0, 600), INTEGERS),
-    st.tuples(st.just("seen")), st.tuples(st.just("slots")))
+    st.tuples(st.just("seen")), st.tuples(st.just("rows")))
 MODELS = [native(config, precision, 2).model for config, precision in
           ((TRANSLATOR, "fp32"), (TRANSLATOR, "int8"), (WRITER, "bf16"), (READER, "fp32"))]
 
@@ -187,7 +187,7 @@ def test_any_calls_in_any_order(model: Any, calls: list[tuple[Any, ...]]) -> Non
                     made.feed(ids(*given_values[0]), ids(*given_values[1]), True, points)
                 case "feed_well":
                     many, whole = given_values
-                    count = len(made.slots())
+                    count = made.rows()
                     made.feed(ids(*[7] * many * count), ids(*[many] * count), whole, points)
                 case "gather":
                     made.gather(ids(*given_values[0]))
@@ -230,7 +230,7 @@ def test_threads_that_share_a_model_or_a_session() -> None:
                     shared.start(2, memory_of_two)
                     shared.feed(ids(5, 6), ids(1, 1), True, ["decoder.hidden"])
                     shared.gather(ids(1, 0, 1))
-                    shared.seen(), shared.slots(), shared.logits(), shared.drop(1)
+                    shared.seen(), shared.rows(), shared.logits(), shared.drop(1)
         except BaseException as error:
             failures.append(error)
 

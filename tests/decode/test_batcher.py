@@ -243,7 +243,7 @@ def test_an_engine_that_fails_ends_those_who_were_taken_together_and_goes_on(mon
         raise MemoryError("no more")
     monkeypatch.setattr(batcher.together, "_read", fails)
     batcher.step()
-    assert all(isinstance(each.heard[-1], MemoryError) for each in given) and not session.slots()
+    assert all(isinstance(each.heard[-1], MemoryError) for each in given) and not session.rows()
     later = submit(batcher, one(4, 8, seed=3), True)
     while batcher.is_busy:
         batcher.step()
@@ -256,11 +256,11 @@ def test_rows_are_let_go_at_the_end() -> None:
     cancelled = submit(batcher, one(4, 20, beams=3), True)
     for _ in range(4):
         batcher.step()
-    assert len(batcher.together.session.slots()) == 3  # type: ignore[union-attr]
+    assert batcher.together.session.rows() == 3  # type: ignore[union-attr]
     cancelled.job.cancelled = True  # type: ignore[union-attr]
     batcher.step()
     assert not batcher.is_busy and isinstance(cancelled.heard[-1], UsageError)
-    assert batcher.together.session.slots() == []  # type: ignore[union-attr]
+    assert batcher.together.session.rows() == 0  # type: ignore[union-attr]
 
 
 def test_one_that_is_cancelled_while_it_waits_never_begins() -> None:

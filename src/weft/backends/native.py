@@ -68,11 +68,14 @@ class NativeRunner:
         """points: what a trace may ask for."""
         from weft import _native
 
-        self.config, self.model, self.points = config, model, points
+        self.config, self.model, self.points = config, model, tuple(points)
         self.eos, self.start_token = config.special.eos, config.special.start
         self.vocabulary_size, self.max_target = config.vocabulary, config.window.target
         self._session, self._histories = _native.Session(model), histories(config.decoder)
         self._read_together = self._histories is None and not depends_on_length(config.decoder)
+        self.traces_together = self._histories is None
+        self._limited = False
+        """Whether `best` chooses among shortlists."""
         self._watched = ""
         """Name of the attention that `attention` tells of; none if nobody asks."""
         self._lengths: list[int] = []
@@ -111,7 +114,7 @@ class NativeRunner:
 
     def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
               watch: bool = False) -> None:
-        self._watched = ""
+        self._watched, self._limited = "", False
         sources, self._lengths = (None, []) if memory is None else memory
         self._prompts = [len(row) for row in prefix or [()] * len(self._lengths)]
         if watch:
@@ -131,6 +134,7 @@ class NativeRunner:
     def limit(self, lists: Sequence[np.ndarray]) -> None:
         """After `start`: `step` with `best` chooses among these rising ids of each source only."""
         self._session.limit([own.tolist() for own in lists])
+        self._limited = True
 
     def _read(self, prefix: Sequence[Sequence[int]] | None, trace: Trace | None) -> None:
         """The prompts, each once, whatever the rows of its source."""
@@ -161,12 +165,18 @@ class NativeRunner:
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
              ) -> np.ndarray | Best:
         self._feed(np.ascontiguousarray(tokens, np.int32).reshape(len(tokens), -1), trace)
-        if best is None or trace is not None:
-            logits = self._session.logits()
-            if trace is not None:
-                trace.add("logits", logits[:, None])
-            if best is None:
-                return logits
+        if trace is None:
+            return self._session.logits() if best is None else self._best(best, banned)
+        logits = self._session.logits()
+        trace.add("logits", logits[:, None])
+        if best is None:
+            return logits
+        if self._limited:
+            return self._best(best, banned)
+        logits[:, list(banned)] = -np.inf
+        return self.select(logits, best)  # as `_best`, bit for bit, without another product
+
+    def _best(self, best: int, banned: Sequence[int]) -> Best:
         return Best(*self._session.best(min(best, self.vocabulary_size), [list(banned)]))
 
     def _feed(self, ids: np.ndarray, trace: Trace | None) -> None:
@@ -177,7 +187,7 @@ class NativeRunner:
         if self._waiting:
             self._read_waiting(ids[:, 0])
         elif self._histories is not None:
-            steps = []
+            steps: list[np.ndarray] = []
             for column in ids.T:
                 places = self._histories.feed(self._session, column, wanted)
                 steps.append(self._session.hidden())
@@ -185,9 +195,9 @@ class NativeRunner:
                 self._session.put(np.stack(steps, 1).reshape(ids.size, -1))
         else:
             self._session.feed(ids.reshape(-1), np.full(len(ids), ids.shape[1], np.int32), False, wanted)
-            places = np.arange(ids.size)
+            places = None
         if wanted:
-            self._tell_step(trace, places)
+            self._tell_step(trace, places, ids.shape[1])
 
     def gather(self, rows: np.ndarray) -> None:
         if self._waiting:
@@ -295,51 +305,45 @@ class NativeRunner:
     # ------------------------------------------------------------ inspection
 
     def _wanted(self, trace: Trace | None) -> list[str]:
-        return [] if trace is None else [name for name in self.points if trace.wants(name)]
+        return [] if trace is None else trace.among(self.points)
 
     def _tell_texts(self, trace: Trace | None, lengths: Sequence[int], left: bool = False) -> None:
         """Whole texts to [B, ...], padded on the right or the left."""
         if trace is None:
             return
         longest = max(lengths, default=0)
-        for name, flat in self._session.seen().items():
+        for name, array in self._session.seen().items():
             if not name.endswith("weights"):
-                trace.add(name, _padded(_split(flat.reshape(sum(lengths), -1), lengths), left, longest))
+                trace.give(name, _padded(_split(array, lengths), left, longest))
                 continue
-            keys = self._lengths if "cross" in name else lengths
-            maps = _split(self._by_slot(name, flat, sum(lengths)), lengths)
+            keys, maps = self._lengths if "cross" in name else lengths, _split(array, lengths)
             shown = np.zeros((len(lengths), maps[0].shape[1], longest, max(keys)), np.float32)
             for row, weights, length, own in zip(shown, maps, lengths, keys, strict=True):
                 first, start = (longest - length, longest - own) if left else (0, 0)
                 row[:, first : first + length, start : start + own] = weights[:, :, :own].swapaxes(0, 1)
-            trace.add(name, shown)
+            trace.give(name, shown)
 
-    def _tell_step(self, trace: Trace | None, places: np.ndarray) -> None:
-        """A step of decoding: T = 1, self-attention over each row's own history, prompts padded on the left.
-
-        places: [rows], of the rows' tokens among what was read.
-        """
-        longest, tokens = max(self._prompts, default=0), int(places[-1]) + 1
-        for name, flat in self._session.seen().items():
-            if not name.endswith("weights"):
-                shown = flat.reshape(tokens, 1, -1)[places]
-            elif "cross" in name:
-                shown = self._by_slot(name, flat, tokens)[places][:, :, None, : max(self._lengths)]
-            else:
-                by_slot, slots = self._by_slot(name, flat, tokens)[places], self._session.slots()
-                padding = [longest - self._prompts[source] for source in self._sources]
-                shown = np.zeros((len(slots), by_slot.shape[1], 1, len(slots[0]) + padding[0]), np.float32)
-                for row, weights, own, blank in zip(shown, by_slot, slots, padding, strict=True):
-                    row[:, 0, blank:] = weights[:, own]
+    def _tell_step(self, trace: Trace | None, places: np.ndarray | None, each: int) -> None:
+        """Steps of decoding, `each` of a row, as weft.spec.trace says. places: of their tokens among what was read; None: all."""
+        for name, shown in self._session.seen().items():
+            if places is not None:
+                shown = shown[places]
+            if name.endswith("weights"):
+                shown = _widened(shown, max(self._lengths)) if "cross" in name else self._behind_padding(shown, each)
             if name == self._watched:
-                self._seen = shown[:, :, 0]
+                self._seen = shown
             if trace is not None:
-                trace.add(name, shown)
+                trace.give(name, shown[..., None, :])
 
-    def _by_slot(self, name: str, flat: np.ndarray, tokens: int) -> np.ndarray:
-        stack = self.config.encoder if name.startswith("encoder") else self.config.decoder
-        assert isinstance(stack, c.TransformerStack)
-        return flat.reshape(tokens, stack.attention.heads, -1)
+    def _behind_padding(self, weights: np.ndarray, each: int) -> np.ndarray:
+        """Self-attention [tokens, H, positions] of rows whose prompts are padded on the left."""
+        if len(set(self._prompts)) < 2:
+            return weights
+        blanks = (max(self._prompts) - np.array(self._prompts)[self._sources]).repeat(each)
+        shown = np.zeros((*weights.shape[:2], weights.shape[2] + blanks.min()), np.float32)
+        for row, own, blank in zip(shown, weights, blanks, strict=True):
+            row[:, blank:] = own[:, : shown.shape[2] - blank]
+        return shown
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> np.ndarray:
@@ -358,6 +362,13 @@ def _padded(texts: Sequence[np.ndarray], left: bool = False, longest: int | None
     for row, text in zip(found, texts, strict=True):
         row[longest - len(text) if left else 0 :][: len(text)] = text
     return found
+
+
+def _widened(weights: np.ndarray, width: int) -> np.ndarray:
+    """[tokens, H, positions] filled up with 0 to `width` positions: texts that were longer may have left."""
+    if weights.shape[2] == width:
+        return weights
+    return np.pad(weights, ((0, 0), (0, 0), (0, width - weights.shape[2])))
 
 
 def _first(rows: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:

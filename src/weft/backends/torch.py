@@ -46,6 +46,7 @@ class TorchRunner:
         self._past = Past(0, 0, 1)
         self._rereading: Rereading | None = None
         self._hidden = self._prompt_hidden = torch.empty(0, 0, model.config.width)
+        self.traces_together = not c.turns_by_length(model.config.decoder)
         self._watched = ""
         """Name of the attention that `attention` tells of; none if nobody asks."""
         self._seen = np.empty((0, 0, 0, 0), np.float32)
@@ -92,7 +93,7 @@ class TorchRunner:
             x = self.model.embed(self.model.target_embedding, ids.view(len(ids), -1))
             hidden, self._state = self.model.decoder(x, self._memory, self._state, found)
         elif ids.dim() == 2 and ids.shape[1] > 1:
-            hidden = self._advance_by(ids)
+            hidden = self._advance_by(ids, found)
         else:
             hidden = self._advance_one(ids.view(-1, self._copies), found)
         self._hidden = hidden = hidden.reshape(ids.numel(), -1)
@@ -133,11 +134,11 @@ class TorchRunner:
             else:
                 trace.arrays[name] = array.reshape(-1, 1, array.shape[-1])
 
-    def _advance_by(self, ids: Tensor) -> Tensor:
+    def _advance_by(self, ids: Tensor, trace: Trace | None) -> Tensor:
         """Feed T tokens of each row at once, [N, T]; returns hidden [N, T, D]."""
-        if c.turns_by_length(self.model.config.decoder):  # each token is read at its own length
+        if not self.traces_together:  # each token is read at its own length
             return torch.cat([self._advance_one(column) for column in ids.split(1, 1)], 1)
-        return self._advance(ids, self._past.step(ids.shape[1]))
+        return self._advance(ids, self._past.step(ids.shape[1]), trace)
 
     def _advance_one(self, ids: Tensor, trace: Trace | None = None) -> Tensor:
         """Feed one token of each row, [N, W]; returns hidden [N, W, D]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ class Seen:
     """
 
     stages: list[tuple[str, np.ndarray]]
-    points: Mapping[str, np.ndarray]
+    points: dict[str, np.ndarray]
     drawn: np.ndarray | None = None
 
     @classmethod
@@ -39,7 +39,19 @@ class Seen:
             stages.append(("bans", allowed))
         return cls(stages, points)
 
-    def of_rows(self, rows: np.ndarray) -> Seen:
+    @classmethod
+    def each(cls, trace: Trace, banned: Sequence[int], count: int) -> list[Seen]:
+        """Of a step that read `count` tokens of one row together: as if they had come one by one."""
+        whole, found = cls.of(trace, banned), []
+        for place in range(count):
+            one = whole.of_rows(slice(place, place + 1))
+            for name, array in one.points.items():
+                if name.endswith("self_attention.weights"):  # it saw nothing of those behind it
+                    one.points[name] = array[..., : array.shape[-1] - (count - 1 - place)]
+            found.append(one)
+        return found
+
+    def of_rows(self, rows: np.ndarray | slice) -> Seen:
         """These rows only."""
         return Seen([(name, scores[rows]) for name, scores in self.stages],
                     {name: array[rows] for name, array in self.points.items()})
@@ -71,19 +83,31 @@ class Watched:
 
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
              ) -> np.ndarray | Best:
-        """Of several tokens a row, guesses behind the first, each is read for itself: it may become a step."""
+        """Several tokens are of one row, guesses behind the first: each may become a step."""
         if trace is not None:
             raise NotImplementedError("a recorder has a trace of its own")
+        recorder, trace = self._recorder, Trace(*self._recorder.patterns)
+        if tokens.ndim == 1 or tokens.shape[1] == 1:
+            found = self._runner.step(tokens, best, banned, trace=trace)
+            recorder.seen_ahead = [Seen.of(trace, banned)]
+        elif getattr(self._runner, "traces_together", False):
+            found = self._runner.step(tokens, best, banned, trace=trace)
+            recorder.seen_ahead = Seen.each(trace, banned, tokens.shape[1])
+        else:
+            found, recorder.seen_ahead = self._one_by_one(tokens, best, banned)
+        recorder.seen = recorder.seen_ahead[0]
+        return found
+
+    def _one_by_one(self, tokens: np.ndarray, best: int | None, banned: Sequence[int]) -> tuple[np.ndarray | Best, list[Seen]]:
         found: list[Any] = []
-        self._recorder.seen_ahead = []
-        for column in tokens.reshape(len(tokens), -1).T:
+        seen = []
+        for column in tokens.T:
             trace = Trace(*self._recorder.patterns)
             found.append(self._runner.step(column, best, banned, trace=trace))
-            self._recorder.seen_ahead.append(Seen.of(trace, banned))
-        self._recorder.seen = self._recorder.seen_ahead[0]
+            seen.append(Seen.of(trace, banned))
         if isinstance(found[0], Best):
-            return Best(*(np.concatenate([getattr(one, part) for one in found]) for part in ("tokens", "log_probs")))
-        return found[0] if len(found) == 1 else np.concatenate(found)
+            return Best(*(np.concatenate([getattr(one, part) for one in found]) for part in ("tokens", "log_probs"))), seen
+        return np.concatenate(found), seen
 
     def gather(self, rows: np.ndarray) -> None:
         self._runner.gather(rows)

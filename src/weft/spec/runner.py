@@ -57,7 +57,8 @@ class Runner(Protocol):
         Returns logits float32 [rows, vocabulary], which the caller may write to, or with `best=k` the k likeliest as a `Best`
         (then `banned` ids are excluded before the softmax).
 
-        Where a source has one row, T tokens of each can be fed at once, int64 [rows, T]; the answer has rows * T rows.
+        Where a source has one row, T tokens of each can be fed at once, int64 [rows, T]; the answer has rows * T rows, and so
+        has a trace, which only a runner whose `traces_together` is true collects then.
         """
         ...
 

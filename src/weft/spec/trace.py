@@ -15,13 +15,14 @@ Names of inspection points, the same in every backend (i counts layers from 0):
     logits                                         [B, 1, V] steps of decoding: before any rule
 
 A runner's steps give the same names: B rows and T = 1, but self-attention [B, H, 1, T] over the T positions of each row's
-own history, prompts padded on the left.
+own history, prompts padded on the left. Of several tokens a row, each is a row of the trace; T then is that of the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,22 @@ class Trace:
         self.arrays: dict[str, np.ndarray] = {}
 
     def wants(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self.patterns)
+        return bool(_matching((name,), self.patterns))
+
+    def among(self, names: tuple[str, ...]) -> list[str]:
+        """Those that it wants."""
+        return _matching(names, self.patterns)
 
     def add(self, name: str, value: Any) -> None:
         """Keep a copy of `value` (a NumPy array or a torch tensor) as float32."""
         if self.wants(name):
             array = value.detach().float().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
             self.arrays[name] = array.astype(np.float32, copy=True)
+
+    def give(self, name: str, array: np.ndarray) -> None:
+        """Keep a float32 array that nobody writes to: without a copy."""
+        if self.wants(name):
+            self.arrays[name] = array
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
@@ -51,3 +61,9 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.arrays)
+
+
+@lru_cache(maxsize=1024)
+def _matching(names: tuple[str, ...], patterns: tuple[str, ...]) -> list[str]:
+    """Remembered: the same names are asked for at every step."""
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]

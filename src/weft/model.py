@@ -433,8 +433,9 @@ class Model:
         generate_batch(self._decoder(chosen), sources, chosen, prompts=prompts, stops=self._stops(chosen),
                        rules=self._rules(chosen), recorder=recorder, draft=guessing)
         requests = []
-        for place, request in enumerate(recorder.requests):
-            item = given[place * len(given) // len(recorder.requests)]
+        recorded = recorder.requests
+        for place, request in enumerate(recorded):
+            item = given[place * len(given) // len(recorded)]
             texts_out = tuple(self._one(found, request.prompt, chosen).text for found in request.results)
             requests.append(replace(request, text=item if isinstance(item, str) else "", texts=texts_out))
         return described(self.bundle.path.name, self.config, self.tokenizer, chosen, requests,

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.decode.best import best_of
+from weft.decode.decided import Considered, Decided, put_together
 from weft.decode.rows import Request
+from weft.decode.summary import summary
 from weft.decode.watched import Seen, Watched
 from weft.errors import UsageError
-from weft.spec.decoding_trace import FINISHED, KEPT, PRUNED, Continuations, Guesses, RequestTrace, Step
+from weft.spec.decoding_trace import Guesses, RequestTrace, Step
 from weft.spec.events import FinishedEvent, Hypothesis
 from weft.spec.runner import Runner
 from weft.spec.trace import Trace
@@ -37,7 +38,10 @@ class _Recorded:
 
     request: Request
     reading: dict[str, np.ndarray] = field(default_factory=dict)
+    count: int = 0
+    """Steps that were decided."""
     steps: list[Step] = field(default_factory=list)
+    """Those that are put together."""
     rounds: list[tuple[int, Sequence[Guess]]] = field(default_factory=list)
     """(number of the step that comes next, guesses) of every reading ahead, those without guesses too."""
     results: tuple[Hypothesis, ...] = (Hypothesis((), (), 0.0, "limit"),)
@@ -46,7 +50,7 @@ class _Recorded:
     def proposal(self) -> list[int]:
         """The guess at the next token, or nothing."""
         start, guesses = self.rounds[-1] if self.rounds else (0, ())
-        return [guess.token for guess in guesses[len(self.steps) - start :][:1]]
+        return [guess.token for guess in guesses[self.count - start :][:1]]
 
     def guesses(self) -> tuple[Guesses, ...]:
         if not self.rounds:
@@ -60,21 +64,6 @@ class _Recorded:
             drawn = [np.nan if guess.probabilities is None else guess.probabilities[guess.token] for guess in guesses]
             told.append(Guesses(start, np.array(tokens, np.int64), np.array(drawn, np.float64), right))
         return tuple(one for one in told if len(one.tokens))
-
-
-@dataclass(frozen=True)
-class _Considered:
-    """What a strategy chose among: sums [Q, R], the others [Q, C]; ended: None where all that is not kept has."""
-
-    requests: Sequence[Request]
-    seen: Seen
-    sums: np.ndarray
-    parents: np.ndarray
-    tokens: np.ndarray
-    log_probs: np.ndarray
-    scores: np.ndarray
-    ended: np.ndarray | None
-    measures: Mapping[str, np.ndarray]
 
 
 class Recorder:
@@ -92,12 +81,17 @@ class Recorder:
         """What the step that is to be decided has come to."""
         self.seen_ahead: list[Seen] = []
         """The same of each token that was read together."""
-        self._considered: _Considered | None = None
+        self._considered: tuple[Considered, Seen] | None = None
+        self._decided: list[Decided] = []
+        """Steps that wait to be put together."""
         self._reads_on = False
 
     @property
     def requests(self) -> tuple[RequestTrace, ...]:
         """The trace of every request, once decoding is over."""
+        for request, step in put_together(self._decided, self.heads):
+            self._recorded[request.index].steps.append(step)
+        self._decided = []
         return tuple(RequestTrace("", tuple(one.request.source), tuple(one.request.prompt), one.request.limit,
                                   one.request.seed, one.request.stream, one.reading, tuple(one.steps), one.results,
                                   guesses=one.guesses())
@@ -133,64 +127,35 @@ class Recorder:
 
     def decided(self, outcome: Outcome) -> None:
         """A step ends with the strategy's decision."""
-        told, self._considered = self._considered, None
+        considered, self._considered = self._considered, None
         if self._reads_on:
             self._reads_on = False
             return
-        if told is None or told.sums.size != len(told.seen.stages[0][1]):
+        told, seen = considered or (None, self.seen)
+        if told is None or told.sums.size != len(seen.stages[0][1]):
             raise UsageError("this way of decoding does not tell a recorder what it considers, so it cannot be traced; leave "
                              "out the options that ask for it, or the trace")
-        width = told.sums.shape[1]
         parents, following = np.asarray(outcome.parents), np.asarray(outcome.tokens)
         alive = np.ones(len(parents), bool) if outcome.alive is None else outcome.alive
-        arrays = _describe(told.seen.stages, self._chosen_ids(told))
-        stages = tuple(name for name, _ in told.seen.stages)
-        drawn = np.full(len(told.sums) * width, np.nan) if told.seen.drawn is None else told.seen.drawn
         for event in outcome.events:
             if isinstance(event, FinishedEvent):
                 self._recorded[event.request].results = event.hypotheses
-        for place, request in enumerate(told.requests):
-            one, rows = self._recorded[request.index], slice(place * width, (place + 1) * width)
-            mine = parents // width == place
-            kept = {(int(parent) % width, int(token)): row for row, (parent, token, lives) in
-                    enumerate(zip(parents[mine], following[mine], alive[mine], strict=True)) if lives}
-            one.steps.append(Step(
-                told.sums[place], stages, drawn=drawn[rows], continuations=_continuations(told, place, kept),
-                points=self._of_rows(one, told.seen.points, rows),
-                **{name: array[rows] if name == "candidates" else array[:, rows] for name, array in arrays.items()}))
+        ones = [self._recorded[request.index] for request in told.requests]
+        names, scores = zip(*seen.stages, strict=True)
+        self._decided.append(Decided(told, [one.count for one in ones], (parents, following, alive), names,
+                                     summary(scores, self.candidates, *self._chosen(told)), seen.drawn, seen.points))
+        for one in ones:
+            one.count += 1
 
-    def _chosen_ids(self, told: _Considered) -> np.ndarray:
-        """int64 [all rows, C]: see Step.candidates."""
-        rows = best_of(told.seen.stages[0][1], self.candidates).tokens.tolist()
-        last = told.seen.stages[-1][1]
-        if len(told.seen.stages) > 1:
-            ranked = best_of(last, self.candidates)
-            for row, tokens, scores in zip(rows, ranked.tokens.tolist(), ranked.log_probs.tolist(), strict=True):
-                row.extend(token for token, score in zip(tokens, scores, strict=True) if score > -np.inf)
-        width = told.sums.shape[1]
-        for place, column in np.argwhere(np.isfinite(told.scores)).tolist():
-            rows[place * width + told.parents[place, column]].append(int(told.tokens[place, column]))
-        for place, request in enumerate(told.requests):
-            rows[place * width].extend(self._recorded[request.index].proposal())
-        distinct = [list(dict.fromkeys(row)) for row in rows]
-        most = max(map(len, distinct))
-        return np.array([row + [-1] * (most - len(row)) for row in distinct], np.int64)
-
-    def _of_rows(self, one: _Recorded, points: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
-        """The step's inspection points of one request."""
-        source, history = len(one.request.source), len(one.request.prompt) + len(one.steps)
-        found = {}
-        for name, array in points.items():
-            array = array[rows]
-            if name.endswith("self_attention.weights"):  # a prompt is padded on the left
-                array = array[:, :, 0, array.shape[-1] - history :]
-            elif name.endswith("weights"):
-                array = array[:, :, 0, :source]
-            else:
-                found[name] = array[:, 0].copy()
-                continue
-            found[name] = self._chosen_heads(array.swapaxes(0, 1)).swapaxes(0, 1)
-        return found
+    def _chosen(self, told: Considered) -> tuple[np.ndarray, np.ndarray]:
+        """Rows, and tokens of them, that are candidates however unlikely: see Step.candidates."""
+        rows, tokens = told.chosen()
+        guessed = [(place * told.width, token) for place, request in enumerate(told.requests)
+                   for token in self._recorded[request.index].proposal()]
+        if not guessed:
+            return rows, tokens
+        more = np.array(guessed, np.int64).T
+        return np.concatenate((rows, more[0])), np.concatenate((tokens, more[1]))
 
     # ------------------------------------------------------------ told by the chain, by strategies, and by what guesses ahead
 
@@ -208,8 +173,8 @@ class Recorder:
         """Continuations of Q requests of W rows each, as the fields of `Step` and `Continuations` say: sums [Q, W], the
         others [Q, C]. A score of -inf is no continuation. ended: bool, None where all that the outcome does not go on with
         have ended. seen: what an earlier step saw, where the choice was put off."""
-        self._considered = _Considered(list(requests), seen or self.seen, sums.copy(), parents, tokens, log_probs, scores,
-                                       ended, measures or {})
+        self._considered = Considered(requests, sums.copy(), parents, tokens, log_probs, scores, ended,
+                                      measures or {}), seen or self.seen
 
     def reads_on(self) -> None:
         """What the loop takes for a decision next is none: its tokens are read first, and chosen among after that. A choice
@@ -219,35 +184,4 @@ class Recorder:
     def guessed(self, request: Request, guesses: Sequence[Guess]) -> None:
         """What is read ahead along with the last token, from the next step on."""
         one = self._recorded[request.index]
-        one.rounds.append((len(one.steps), list(guesses)))
-
-
-def _describe(stages: Sequence[tuple[str, np.ndarray]], candidates: np.ndarray) -> dict[str, np.ndarray]:
-    """Arrays of a Step for all rows, from scores [rows, vocabulary] after each stage."""
-    shown, log_sums, removed, masses = [], [], [], []
-    before, total, alive = np.empty(0), np.empty(0), np.empty(0, bool)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for stage, (_, scores) in enumerate(stages):
-            highest = scores.max(axis=1)
-            exps = np.exp(scores - np.where(np.isfinite(highest), highest, 0)[:, None])
-            stays = scores != -np.inf
-            gone = alive & ~stays if stage else np.zeros(scores.shape, bool)
-            removed.append(np.count_nonzero(gone, axis=1))
-            masses.append(np.where(gone, before, 0).sum(axis=1) / total if stage else np.zeros(len(scores)))
-            before, total, alive = exps, exps.sum(axis=1, dtype=np.float64), stays
-            log_sums.append(np.where(np.isfinite(highest), highest, 0) + np.log(total))
-            shown.append(np.where(candidates < 0, np.float32(-np.inf), np.take_along_axis(scores, candidates, 1)))
-    return {"candidates": candidates, "scores": np.stack(shown).astype(np.float32), "log_sums": np.stack(log_sums),
-            "removed": np.stack(removed), "removed_mass": np.stack(masses)}
-
-
-def _continuations(told: _Considered, place: int, kept: dict[tuple[int, int], int]) -> Continuations:
-    """Those of one request. kept: (parent, token) -> row of the next step."""
-    real = np.flatnonzero(np.isfinite(told.scores[place]))
-    parents, tokens, log_probs = (part[place, real] for part in (told.parents, told.tokens, told.log_probs))
-    places = np.array([kept.get(pair, -1) for pair in zip(parents.tolist(), tokens.tolist(), strict=True)], np.int64)
-    ended = np.ones(len(real), bool) if told.ended is None else told.ended[place, real]
-    fates = tuple(KEPT if row >= 0 else FINISHED if end else PRUNED for row, end in zip(places, ended, strict=True))
-    return Continuations(parents.astype(np.int64), tokens.astype(np.int64), log_probs.astype(np.float32),
-                         told.sums[place][parents] + log_probs, told.scores[place, real].astype(np.float32), places, fates,
-                         {name: part[place, real].astype(np.float32) for name, part in told.measures.items()})
+        one.rounds.append((one.count, list(guesses)))

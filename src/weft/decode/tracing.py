@@ -39,7 +39,7 @@ def changed(options: GenerationOptions) -> dict[str, Any]:
 def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: GenerationOptions,
               requests: Sequence[RequestTrace], draft: str = "") -> DecodingTrace:
     """The whole trace, with what each token adds to a text."""
-    ids = sorted({token for request in requests for token in _ids(request)})
+    ids = sorted({token for request in requests for token in _ids(request)} - {-1})
     return DecodingTrace(model, config.kind, name_of(options), changed(options),
                          {token: _piece(tokenizer, token) for token in ids}, tuple(requests), draft)
 
@@ -60,4 +60,4 @@ def _ids(request: RequestTrace) -> Iterator[int]:
         yield from one.tokens.tolist()
     for step in request.steps:
         yield from step.continuations.tokens.tolist()
-        yield from (token for token in step.candidates.flatten().tolist() if token >= 0)
+        yield from step.candidates.ravel().tolist()

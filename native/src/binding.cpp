@@ -187,7 +187,7 @@ public:
     const std::size_t rows = values.size() / width;
     return array(std::move(values), {rows, width});
   }
-  std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>> best(int k, std::vector<std::vector<std::int32_t>> banned) {
+  nb::tuple best(int k, std::vector<std::vector<std::int32_t>> banned, bool with_logits) {
     output();
     if (banned.empty()) banned.emplace_back();
     for (auto& ids : banned) {
@@ -195,18 +195,23 @@ public:
       if (!ids.empty() && ids.front() < 0) throw std::out_of_range("token id " + std::to_string(ids.front()));
     }
     std::vector<std::int64_t> ids;
-    std::vector<float> log_probs;
+    std::vector<float> log_probs, logits;
     const int most = model_->output.matrix->outputs;
     if (k < 1 || k > most) throw std::invalid_argument(std::to_string(k) + " of " + std::to_string(most) + " tokens");
     locked([&] {
       session_.head();
       ids.resize(static_cast<std::size_t>(session_.count()) * k);
       log_probs.resize(ids.size());
-      session_.best(k, banned, ids.data(), log_probs.data());
+      if (with_logits) {
+        check_affordable(static_cast<std::size_t>(session_.count()) * most * sizeof(float), "the logits of so many tokens");
+        logits.resize(static_cast<std::size_t>(session_.count()) * most);
+      }
+      session_.best(k, banned, ids.data(), log_probs.data(), with_logits ? logits.data() : nullptr);
     });
-    const std::size_t rows = ids.size() / k;
-    return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
-            array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
+    const std::size_t rows = ids.size() / k, each = k, all = most;
+    if (!with_logits) return nb::make_tuple(array(std::move(ids), {rows, each}), array(std::move(log_probs), {rows, each}));
+    return nb::make_tuple(array(std::move(ids), {rows, each}), array(std::move(log_probs), {rows, each}),
+                          array(std::move(logits), {rows, all}));
   }
   std::pair<nb::ndarray<nb::numpy, std::int64_t>, nb::ndarray<nb::numpy, float>>
   select(const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& logits, int k) {
@@ -222,12 +227,19 @@ public:
     return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
             array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
   }
-  // Inspection points of what was read last, once: [tokens, width], and weights of attention [tokens, heads, positions].
+  // Inspection points of what was read last, once: [tokens, 1, width], and weights of attention [tokens, heads, 1, positions].
   nb::dict seen() {
-    std::map<std::string, Seen> seen;
-    locked([&] { seen.swap(session_.seen); });
+    std::vector<Seen> seen;
+    auto shown = std::make_unique<std::vector<float>>();
+    locked([&] {
+      seen.swap(session_.seen);
+      shown->swap(session_.shown);
+    });
+    float* values = shown->data();
+    nb::capsule owner(shown.release(), [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
     nb::dict found;
-    for (auto& [name, one] : seen) found[name.c_str()] = array(std::move(one.values), std::move(one.shape));
+    for (const Seen& one : seen)
+      found[one.name.c_str()] = nb::ndarray<nb::numpy, float>(values + one.first, one.shape.size(), one.shape.data(), owner);
     return found;
   }
   int rows() {
@@ -252,6 +264,7 @@ private:
   }
   void watch(const std::vector<std::string>& wanted) {
     session_.seen.clear();
+    session_.shown.clear();
     session_.wanted = wanted;
   }
   void check(int sources, const Memory* memory) const {
@@ -328,17 +341,21 @@ nb::ndarray<nb::numpy, float> nearest(const nb::ndarray<const float, nb::ndim<2>
 using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// What a step's stages made of scores [rows, columns] each, and of tokens that are chosen of some rows: candidates [rows, C], scores
-// [stages, rows, C], log_sums, removed, removed_mass [stages, rows] (Summary).
-nb::tuple summary(const std::vector<Rows>& stages, int k, const Numbers& of_rows, const Numbers& tokens) {
-  if (stages.empty()) throw std::invalid_argument("no stages");
-  const std::size_t count = stages.size(), rows = stages[0].shape(0), columns = stages[0].shape(1);
+// What a step's stages made of the model's scores [rows, columns]: ids that are banned, and `processed`, of the same shape each.
+// Candidates [rows, C], scores [stages, rows, C], log_sums, removed, removed_mass [stages, rows] (Summary). tokens: chosen of rows.
+nb::tuple summary(const Rows& model, std::vector<std::int32_t> banned, const std::vector<Rows>& processed, int k,
+                  const Numbers& of_rows, const Numbers& tokens) {
+  const std::size_t rows = model.shape(0), columns = model.shape(1);
   if (columns < 1 || columns > 1 << 24) throw std::invalid_argument(std::to_string(columns) + " columns");
   if (k < 1 || of_rows.shape(0) != tokens.shape(0)) throw std::invalid_argument("one candidate or more, and a row for each token");
-  std::vector<const float*> scores;
-  for (const Rows& stage : stages) {
+  std::sort(banned.begin(), banned.end());
+  banned.erase(std::unique(banned.begin(), banned.end()), banned.end());
+  if (!banned.empty() && (banned.front() < 0 || banned.back() >= static_cast<std::int64_t>(columns)))
+    throw std::out_of_range("token ids from " + std::to_string(banned.front()) + " to " + std::to_string(banned.back()));
+  Stages stages{model.data(), std::move(banned), {}, rows, columns};
+  for (const Rows& stage : processed) {
     if (stage.shape(0) != rows || stage.shape(1) != columns) throw std::invalid_argument("stages of other shapes");
-    scores.push_back(stage.data());
+    stages.processed.push_back(stage.data());
   }
   std::vector<std::vector<std::int64_t>> chosen(rows);
   for (std::size_t i = 0; i < tokens.shape(0); i++) {
@@ -348,12 +365,13 @@ nb::tuple summary(const std::vector<Rows>& stages, int k, const Numbers& of_rows
     chosen[row].push_back(token);
   }
   k = std::min(k, static_cast<int>(columns));
-  check_affordable((2 * k * 12 + tokens.shape(0) * 12) * rows * count, "the candidates of so many rows");
+  const std::size_t count = stages.count();
+  check_affordable((2 * k + tokens.shape(0)) * 12 * rows * count, "the candidates of so many rows");
   Summary found;
   {
     nb::gil_scoped_release release;
     static const Kernels& kernels = choose_kernels();
-    found = summarise(kernels, scores, static_cast<int>(columns), k, chosen);
+    found = summarise(kernels, stages, k, chosen);
   }
   const std::size_t width = found.width;
   return nb::make_tuple(array(std::move(found.candidates), {rows, width}), array(std::move(found.scores), {count, rows, width}),
@@ -388,7 +406,8 @@ NB_MODULE(_native, m) {
   m.def("product_speed", &product_speed, nb::arg("precision"), nb::arg("threads"), nb::arg("seconds"));
   m.def("nearest", &nearest, nb::arg("logits").noconvert(), nb::arg("log_sums").noconvert(), nb::arg("centres").noconvert(),
         nb::arg("share"));
-  m.def("summary", &summary, nb::arg("stages"), nb::arg("k"), nb::arg("rows").noconvert(), nb::arg("tokens").noconvert());
+  m.def("summary", &summary, nb::arg("model").noconvert(), nb::arg("banned"), nb::arg("processed"), nb::arg("k"),
+        nb::arg("rows").noconvert(), nb::arg("tokens").noconvert());
   nb::class_<Memory>(m, "Memory")
       .def("__len__", [](const Memory& memory) { return memory.sources.size(); })
       .def("add", &Memory::add, nb::arg("more"));
@@ -408,7 +427,7 @@ NB_MODULE(_native, m) {
       .def("hidden", &Guarded::hidden)
       .def("put", &Guarded::put, as_it_is("rows"))
       .def("logits", &Guarded::logits)
-      .def("best", &Guarded::best, nb::arg("k"), nb::arg("banned"))
+      .def("best", &Guarded::best, nb::arg("k"), nb::arg("banned"), nb::arg("with_logits") = false)
       .def("select", &Guarded::select, as_it_is("logits"), nb::arg("k"))
       .def("rows", &Guarded::rows)
       .def("seen", &Guarded::seen);

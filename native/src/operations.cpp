@@ -352,17 +352,18 @@ struct Attend : Operation {
     const Feed& feed = s.tokens();
     int longest = 0;
     for (const Group& group : feed.groups) longest = std::max(longest, cache(group).blocks() * kBlock);
-    Seen* seen = s.wants(name) ? watch(s) : nullptr;
+    const int positions = s.wants(name) ? this->positions(s) : 0;
+    float* seen = positions ? s.show(name, {std::size_t(feed.count), std::size_t(heads), 1, std::size_t(positions)}) : nullptr;
     if (feed.groups.size() > static_cast<std::size_t>(std::numeric_limits<int>::max() / key_value_heads))
       throw std::length_error("too many texts for so many heads");
     const int groups = static_cast<int>(feed.groups.size());
     // A text's heads follow each other in memory, which one thread reads faster than two that take turns.
     const int heads_each = groups >= 4 * s.pool().threads() ? key_value_heads : 1, parts = key_value_heads / heads_each;
     const auto one = [&](int item, int thread) {
-      attend(s, item / parts, item % parts * heads_each, heads_each, thread, seen);
+      attend(s, item / parts, item % parts * heads_each, heads_each, thread, seen, positions);
     };
     if (static_cast<std::ptrdiff_t>(feed.count) * longest * heads * size < 1 << 16)
-      for (int group = 0; group < groups; group++) attend(s, group, 0, key_value_heads, 0, seen);
+      for (int group = 0; group < groups; group++) attend(s, group, 0, key_value_heads, 0, seen, positions);
     else s.pool().run(groups * parts, one);
   }
 
@@ -390,21 +391,22 @@ struct Attend : Operation {
   }
 
   // `count` heads of a text, from `first`.
-  void attend(Session& s, int group, int first, int count, int thread, Seen* seen) const {
+  void attend(Session& s, int group, int first, int count, int thread, float* seen, int positions) const {
     if (!cross) keep(s, s.tokens().groups[group], first, count);
     std::vector<const std::byte*> keys, values, later_keys, later_values;
     find(s, group, first, keys, values);
     for (int head = first; head < first + count; head++) {
       const bool last = head + 1 == key_value_heads;
       find(s, group + last, last ? 0 : head + 1, later_keys, later_values);
-      attend(s, s.tokens().groups[group], head, keys, values, later_keys, thread, seen);
+      attend(s, s.tokens().groups[group], head, keys, values, later_keys, thread, seen, positions);
       keys.swap(later_keys);
       values.swap(later_values);
     }
   }
 
   void attend(Session& s, const Group& group, int head, const std::vector<const std::byte*>& keys,
-              const std::vector<const std::byte*>& values, const std::vector<const std::byte*>& later, int thread, Seen* seen) const {
+              const std::vector<const std::byte*>& values, const std::vector<const std::byte*>& later, int thread, float* seen,
+              int positions) const {
     const Cache& cache = this->cache(group);
     const int blocks = cache.blocks(), slots = blocks * kBlock, first = head * this->group() * size;
     const std::size_t own = seen ? static_cast<std::size_t>(group.count) * this->group() * slots : 0;
@@ -439,33 +441,29 @@ struct Attend : Operation {
     a.later_blocks = static_cast<int>(later.size());
     a.later_bytes = cache.shape().head();
     s.kernels().attend(a);
-    if (seen) show(a, head, group.first, *seen);
+    if (seen) show(a, seen + (static_cast<std::size_t>(group.first) * heads + head * a.group) * positions, positions);
   }
 
-  // Weights [tokens, heads, positions] of the texts that are looked at, short ones filled up with 0.
-  Seen* watch(Session& s) const {
+  // Of the longest text that is looked at.
+  int positions(const Session& s) const {
     int longest = 0;
-    for (const Group& group : s.tokens().groups) longest = std::max(longest, cross ? cache(group).count() : 0);
-    for (const int length : s.tokens().lengths) longest = std::max(longest, cross ? 0 : length);
-    auto& kept = s.seen[name];
-    kept.shape = {static_cast<std::size_t>(s.count()), static_cast<std::size_t>(heads), static_cast<std::size_t>(longest)};
-    const std::size_t size = kept.shape[0] * kept.shape[1] * kept.shape[2];
-    check_affordable(size * sizeof(float), "the attention weights of so many tokens");
-    kept.values.assign(size, 0.0f);
-    return &kept;
+    if (cross)
+      for (const Group& group : s.tokens().groups) longest = std::max(longest, cache(group).count());
+    else
+      for (const int length : s.tokens().lengths) longest = std::max(longest, length);
+    return longest;
   }
 
-  // From slots to the positions of each row's own text.
-  void show(const Attention& a, int head, int first, Seen& seen) const {
+  // From slots to the positions of each row's own text. out: of the first row and head, of [rows, heads, positions].
+  void show(const Attention& a, float* out, int positions) const {
     const int slots = a.blocks * kBlock;
-    for (int row = 0; row < a.rows; row++) {
+    for (int row = 0; row < a.rows; row++, out += static_cast<std::ptrdiff_t>(heads) * positions) {
       const std::uint16_t* visible = a.visible ? a.visible[row] : nullptr;
       const float* weights = a.weights + static_cast<std::size_t>(row) * a.group * slots;
-      float* out = seen.values.data() + ((first + row) * seen.shape[1] + head * a.group) * seen.shape[2];
       for (int slot = 0; slot < slots; slot++) {
         const int position = a.key_positions[slot];
         if (position < 0 || (visible && !(visible[slot / kBlock] >> slot % kBlock & 1))) continue;
-        for (int g = 0; g < a.group; g++) out[g * seen.shape[2] + position] = weights[g * slots + slot];
+        for (int g = 0; g < a.group; g++) out[g * positions + position] = weights[g * slots + slot];
       }
     }
   }
@@ -562,11 +560,9 @@ struct Tap : Operation {
   std::string name;
   void run(Session& s) const override {
     if (!s.wants(name)) return;
-    auto& kept = s.seen[name];
-    kept.shape = {static_cast<std::size_t>(s.count()), static_cast<std::size_t>(width)};
-    kept.values.resize(kept.shape[0] * width);
+    float* out = s.show(name, {static_cast<std::size_t>(s.count()), 1, static_cast<std::size_t>(width)});
     for (int row = 0; row < s.count(); row++)
-      std::copy_n(s.buffer(x) + row * s.stride(x), width, kept.values.data() + static_cast<std::size_t>(row) * width);
+      std::copy_n(s.buffer(x) + row * s.stride(x), width, out + static_cast<std::size_t>(row) * width);
   }
   std::string describe() const override { return "tap " + name; }
 };

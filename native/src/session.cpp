@@ -63,6 +63,15 @@ void check_affordable(std::size_t bytes, const char* what) {
 
 bool Session::wants(const std::string& name) const { return std::find(wanted.begin(), wanted.end(), name) != wanted.end(); }
 
+float* Session::show(const std::string& name, std::vector<std::size_t> shape) {
+  std::size_t size = 1;
+  for (const std::size_t side : shape) size *= side;
+  check_affordable((shown.size() + size) * sizeof(float), "the inspection points of so many tokens");
+  seen.push_back({name, shown.size(), std::move(shape)});
+  shown.resize(shown.size() + size);
+  return shown.data() + seen.back().first;
+}
+
 void Session::reserve(int rows) {
   if (rows <= capacity_) return;
   std::size_t floats = 0;
@@ -423,14 +432,17 @@ void Session::logits(float* out) {
   });
 }
 
-void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, std::int64_t* ids, float* log_probs) {
+void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, std::int64_t* ids, float* log_probs, float* all) {
   const int outputs = model_->output.matrix->outputs, chunks = (outputs + kChunk - 1) / kChunk, threads = pool().threads();
   if (k < 1 || k > outputs) throw std::invalid_argument("between 1 and " + std::to_string(outputs) + " are the best of a row");
   if (banned.size() != 1 && static_cast<int>(banned.size()) != count()) throw std::invalid_argument("one list of banned ids, or one a row");
   const auto listed = std::count_if(feed_.groups.begin(), feed_.groups.end(), [](const Group& group) { return group.shortlist != nullptr; });
   if (listed && listed != static_cast<std::ptrdiff_t>(feed_.groups.size()))
     throw std::invalid_argument("some of the sources have a shortlist and others none");
-  if (listed) return best_listed(k, banned, ids, log_probs);
+  if (listed) {
+    if (all) logits(all);
+    return best_listed(k, banned, ids, log_probs);
+  }
   const std::size_t n = count(), lists = n * threads;
   check_affordable(lists * k * 8, "the likeliest tokens of so many rows");
   std::vector<float> values(lists * k), tops(n * chunks), sums(n * chunks);
@@ -439,6 +451,7 @@ void Session::best(int k, const std::vector<std::vector<std::int32_t>>& banned, 
   for (std::size_t i = 0; i < lists; i++) bests[i] = {k, 0, values.data() + i * k, found.data() + i * k};
   pieces([&](float* logits, int first, int rows, int column, int columns, int thread) {
     for (int row = 0; row < rows; row++) {
+      if (all) std::memcpy(all + (static_cast<std::ptrdiff_t>(first) + row) * outputs + column, logits + row * kChunk, columns * sizeof(float));
       const auto& own = banned[banned.size() == 1 ? 0 : first + row];
       for (auto ban = std::lower_bound(own.begin(), own.end(), column); ban != own.end() && *ban < column + columns; ++ban)
         logits[row * kChunk + *ban - column] = kNothing;

@@ -5,7 +5,6 @@
 
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -58,9 +57,10 @@ struct Feed {
   std::vector<Group> groups;
 };
 
-// What an inspection point has shown.
+// What an inspection point has shown: where it begins in `Session::shown`, and its shape.
 struct Seen {
-  std::vector<float> values;
+  std::string name;
+  std::size_t first;
   std::vector<std::size_t> shape;
 };
 
@@ -107,8 +107,9 @@ public:
   std::vector<float> hidden() const;
   // Logits of what `head` left, [rows, outputs].
   void logits(float* out);
-  // The k likeliest of each row: ids, log-probabilities [rows, k]. banned: rising ids that no row may choose, or a list a row.
-  void best(int k, const std::vector<std::vector<std::int32_t>>& banned, std::int64_t* ids, float* log_probs);
+  // The k likeliest of each row: ids, log-probabilities [rows, k]. banned: rising ids that no row may choose, or a list a row. logits:
+  // null, or room for those of all, as the model gives them.
+  void best(int k, const std::vector<std::vector<std::int32_t>>& banned, std::int64_t* ids, float* log_probs, float* logits = nullptr);
 
   // As `best`, of given logits [rows, columns].
   void select(const float* logits, int rows, int columns, int k, std::int64_t* ids, float* log_probs);
@@ -124,9 +125,12 @@ public:
   float* scratch(int thread, std::size_t floats);
 
   // ---- inspection: what programs leave under the names that are wanted
-  std::map<std::string, Seen> seen;
+  std::vector<Seen> seen; // in the order of the programs
+  std::vector<float> shown;
   std::vector<std::string> wanted;
   bool wants(const std::string& name) const;
+  // Room for what is seen under a name, zeros; until the next one is.
+  float* show(const std::string& name, std::vector<std::size_t> shape);
 
 private:
   using Ids = std::vector<std::int32_t>;

@@ -9,6 +9,16 @@
 
 namespace weft {
 
+// Scores of R rows, [R, V] each: the model's, which ids may not be chosen, and what each processor made of the rest.
+struct Stages {
+  const float* model;
+  std::vector<std::int32_t> banned; // rising, each once
+  std::vector<const float*> processed;
+  std::size_t rows, columns;
+
+  std::size_t count() const { return 1 + !banned.empty() + processed.size(); }
+};
+
 // Of R rows after S stages, as weft.spec.decoding_trace.Step says.
 struct Summary {
   std::size_t width = 0;                // C
@@ -19,9 +29,7 @@ struct Summary {
   std::vector<double> removed_mass;     // [S, R]
 };
 
-// stages: scores [rows, columns] each, one stage or more. Candidates are the k likeliest of the first stage, those of the last
-// that it leaves, and what else is chosen of each row; each once.
-Summary summarise(const Kernels& kernels, const std::vector<const float*>& stages, int columns, int k,
-                  const std::vector<std::vector<std::int64_t>>& chosen);
+// Candidates of a row are the k likeliest of the model, those that the last stage leaves, and `chosen` ones; each once.
+Summary summarise(const Kernels& kernels, const Stages& stages, int k, const std::vector<std::vector<std::int64_t>>& chosen);
 
 } // namespace weft

@@ -4,6 +4,7 @@ Arrays are NumPy's and C-contiguous. What comes in is checked: ValueError or Ind
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +35,10 @@ def nearest(logits: npt.NDArray[np.float32], log_sums: Floats, centres: Floats, 
     """Logits [rows, columns] of the tokens nearest to each row's centre that together have `share` of the probability,
     exp(logit - log_sum) each; -inf for others. log_sums, centres: [rows]."""
 
-def summary(stages: Sequence[Floats], k: int, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]
+def summary(model: Floats, banned: Sequence[int], processed: Sequence[Floats], k: int, rows: npt.NDArray[np.int64],
+            tokens: npt.NDArray[np.int64]
             ) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """What weft.decode.summary.summary says, of stages [R, V] each: candidates, scores, log_sums, removed, removed_mass."""
+    """What weft.decode.summary.summary says: candidates, scores, log_sums, removed, removed_mass."""
 
 class Model:
     """Packed weights and programs; any number of sessions, of which one computes at a time."""
@@ -86,11 +88,17 @@ class Session:
         """[rows, D] in place of what was read, for the head."""
     def logits(self) -> Floats:
         """[rows, outputs]."""
-    def best(self, k: int, banned: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], Floats]:
+    @overload
+    def best(self, k: int, banned: Sequence[Sequence[int]], with_logits: Literal[False] = ...
+             ) -> tuple[npt.NDArray[np.int64], Floats]:
         """The k likeliest of each row: ids and log-probabilities [rows, k]. banned: ids for all rows, or a list a row."""
+    @overload
+    def best(self, k: int, banned: Sequence[Sequence[int]], with_logits: Literal[True]
+             ) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+        """And what `logits` says."""
     def select(self, logits: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
         """As `best`, of given logits [rows, columns]."""
     def rows(self) -> int: ...
     def seen(self) -> dict[str, Floats]:
-        """What was wanted of what was read last, once: [tokens, D], and attention [tokens, H, positions of each row's own
-        text], short ones filled up with 0."""
+        """What was wanted of what was read last, once: [tokens, 1, D], and attention [tokens, H, 1, positions of each
+        row's own text], short ones filled up with 0. All of it stays in memory as long as one is held."""

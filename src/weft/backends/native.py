@@ -74,8 +74,6 @@ class NativeRunner:
         self._session, self._histories = _native.Session(model), histories(config.decoder)
         self._read_together = self._histories is None and not depends_on_length(config.decoder)
         self.traces_together = self._histories is None
-        self._limited = False
-        """Whether `best` chooses among shortlists."""
         self._watched = ""
         """Name of the attention that `attention` tells of; none if nobody asks."""
         self._lengths: list[int] = []
@@ -114,7 +112,7 @@ class NativeRunner:
 
     def start(self, memory: Any, copies: int, prefix: Sequence[Sequence[int]] | None = None, trace: Trace | None = None,
               watch: bool = False) -> None:
-        self._watched, self._limited = "", False
+        self._watched = ""
         sources, self._lengths = (None, []) if memory is None else memory
         self._prompts = [len(row) for row in prefix or [()] * len(self._lengths)]
         if watch:
@@ -134,7 +132,6 @@ class NativeRunner:
     def limit(self, lists: Sequence[np.ndarray]) -> None:
         """After `start`: `step` with `best` chooses among these rising ids of each source only."""
         self._session.limit([own.tolist() for own in lists])
-        self._limited = True
 
     def _read(self, prefix: Sequence[Sequence[int]] | None, trace: Trace | None) -> None:
         """The prompts, each once, whatever the rows of its source."""
@@ -165,19 +162,17 @@ class NativeRunner:
     def step(self, tokens: np.ndarray, best: int | None = None, banned: Sequence[int] = (), trace: Trace | None = None
              ) -> np.ndarray | Best:
         self._feed(np.ascontiguousarray(tokens, np.int32).reshape(len(tokens), -1), trace)
-        if trace is None:
-            return self._session.logits() if best is None else self._best(best, banned)
-        logits = self._session.logits()
-        trace.add("logits", logits[:, None])
         if best is None:
+            logits = self._session.logits()
+            if trace is not None:
+                trace.add("logits", logits[:, None])
             return logits
-        if self._limited:
-            return self._best(best, banned)
-        logits[:, list(banned)] = -np.inf
-        return self.select(logits, best)  # as `_best`, bit for bit, without another product
-
-    def _best(self, best: int, banned: Sequence[int]) -> Best:
-        return Best(*self._session.best(min(best, self.vocabulary_size), [list(banned)]))
+        best = min(best, self.vocabulary_size)
+        if trace is None or not trace.wants("logits"):
+            return Best(*self._session.best(best, [list(banned)]))
+        *found, logits = self._session.best(best, [list(banned)], True)
+        trace.arrays["logits"] = logits[:, None]
+        return Best(*found)
 
     def _feed(self, ids: np.ndarray, trace: Trace | None) -> None:
         """T tokens of each row, [rows, T]."""
@@ -314,36 +309,29 @@ class NativeRunner:
         longest = max(lengths, default=0)
         for name, array in self._session.seen().items():
             if not name.endswith("weights"):
-                trace.give(name, _padded(_split(array, lengths), left, longest))
+                trace.arrays[name] = _padded(_split(array[:, 0], lengths), left, longest)
                 continue
-            keys, maps = self._lengths if "cross" in name else lengths, _split(array, lengths)
+            keys, maps = self._lengths if "cross" in name else lengths, _split(array[:, :, 0], lengths)
             shown = np.zeros((len(lengths), maps[0].shape[1], longest, max(keys)), np.float32)
             for row, weights, length, own in zip(shown, maps, lengths, keys, strict=True):
                 first, start = (longest - length, longest - own) if left else (0, 0)
                 row[:, first : first + length, start : start + own] = weights[:, :, :own].swapaxes(0, 1)
-            trace.give(name, shown)
+            trace.arrays[name] = shown
 
     def _tell_step(self, trace: Trace | None, places: np.ndarray | None, each: int) -> None:
         """Steps of decoding, `each` of a row, as weft.spec.trace says. places: of their tokens among what was read; None: all."""
-        for name, shown in self._session.seen().items():
-            if places is not None:
-                shown = shown[places]
-            if name.endswith("weights"):
-                shown = _widened(shown, max(self._lengths)) if "cross" in name else self._behind_padding(shown, each)
-            if name == self._watched:
-                self._seen = shown
-            if trace is not None:
-                trace.give(name, shown[..., None, :])
-
-    def _behind_padding(self, weights: np.ndarray, each: int) -> np.ndarray:
-        """Self-attention [tokens, H, positions] of rows whose prompts are padded on the left."""
-        if len(set(self._prompts)) < 2:
-            return weights
-        blanks = (max(self._prompts) - np.array(self._prompts)[self._sources]).repeat(each)
-        shown = np.zeros((*weights.shape[:2], weights.shape[2] + blanks.min()), np.float32)
-        for row, own, blank in zip(shown, weights, blanks, strict=True):
-            row[:, blank:] = own[:, : shown.shape[2] - blank]
-        return shown
+        seen = self._session.seen()
+        if places is not None:
+            seen = {name: array[places] for name, array in seen.items()}
+        if len(set(self._lengths)) > 1:
+            seen |= {name: _widened(array, max(self._lengths)) for name, array in seen.items() if "cross" in name}
+        if len(set(self._prompts)) > 1:
+            blanks = (max(self._prompts) - np.array(self._prompts)[self._sources]).repeat(each)
+            seen |= {name: _behind(array, blanks) for name, array in seen.items() if name.endswith("self_attention.weights")}
+        if self._watched:
+            self._seen = seen[self._watched][:, :, 0]
+        if trace is not None:
+            trace.arrays |= seen if not self._watched else {name: seen[name] for name in trace.among(tuple(seen))}
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> np.ndarray:
@@ -365,10 +353,16 @@ def _padded(texts: Sequence[np.ndarray], left: bool = False, longest: int | None
 
 
 def _widened(weights: np.ndarray, width: int) -> np.ndarray:
-    """[tokens, H, positions] filled up with 0 to `width` positions: texts that were longer may have left."""
-    if weights.shape[2] == width:
-        return weights
-    return np.pad(weights, ((0, 0), (0, 0), (0, width - weights.shape[2])))
+    """[tokens, H, 1, positions] filled up with 0 to `width` positions: texts that were longer may have left."""
+    return np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, width - weights.shape[3])))
+
+
+def _behind(weights: np.ndarray, blanks: np.ndarray) -> np.ndarray:
+    """[tokens, H, 1, positions] behind blanks [tokens], which those of the longest prompts do not have."""
+    shown = np.zeros((*weights.shape[:3], weights.shape[3] + blanks.min()), np.float32)
+    for row, own, blank in zip(shown, weights, blanks, strict=True):
+        row[..., blank:] = own[..., : shown.shape[3] - blank]
+    return shown
 
 
 def _first(rows: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:

@@ -77,7 +77,7 @@ class Recorder:
             *(f"*.blocks.{layer}.*" for layer in layers))
         self._recorded: dict[int, _Recorded] = {}
         self._decoding: list[_Recorded] = []
-        self.seen = Seen([], {})
+        self.seen = Seen(np.empty((0, 0), np.float32), (), {})
         """What the step that is to be decided has come to."""
         self.seen_ahead: list[Seen] = []
         """The same of each token that was read together."""
@@ -132,18 +132,15 @@ class Recorder:
             self._reads_on = False
             return
         told, seen = considered or (None, self.seen)
-        if told is None or told.sums.size != len(seen.stages[0][1]):
+        if told is None or told.sums.size != len(seen.logits):
             raise UsageError("this way of decoding does not tell a recorder what it considers, so it cannot be traced; leave "
                              "out the options that ask for it, or the trace")
-        parents, following = np.asarray(outcome.parents), np.asarray(outcome.tokens)
-        alive = np.ones(len(parents), bool) if outcome.alive is None else outcome.alive
         for event in outcome.events:
             if isinstance(event, FinishedEvent):
                 self._recorded[event.request].results = event.hypotheses
         ones = [self._recorded[request.index] for request in told.requests]
-        names, scores = zip(*seen.stages, strict=True)
-        self._decided.append(Decided(told, [one.count for one in ones], (parents, following, alive), names,
-                                     summary(scores, self.candidates, *self._chosen(told)), seen.drawn, seen.points))
+        numbers = summary(seen.logits, seen.banned, list(seen.processed.values()), self.candidates, *self._chosen(told))
+        self._decided.append(Decided(told, outcome, [one.count for one in ones], seen.stages, numbers, seen.drawn, seen.points))
         for one in ones:
             one.count += 1
 
@@ -161,7 +158,7 @@ class Recorder:
 
     def processed(self, name: str, scores: np.ndarray) -> None:
         """What a processor made of the scores, [rows, vocabulary]."""
-        self.seen.stages.append((name, scores.copy()))
+        self.seen.processed[name] = np.array(scores, np.float32, order="C")
 
     def drew(self, uniform: np.ndarray) -> None:
         """The random numbers of a step, float64 [rows]."""

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from weft.decode.inputs import row_of
 from weft.decode.strategies import name_of
 from weft.errors import UsageError
@@ -39,9 +41,9 @@ def changed(options: GenerationOptions) -> dict[str, Any]:
 def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: GenerationOptions,
               requests: Sequence[RequestTrace], draft: str = "") -> DecodingTrace:
     """The whole trace, with what each token adds to a text."""
-    ids = sorted({token for request in requests for token in _ids(request)} - {-1})
+    ids = np.unique(np.concatenate([np.asarray(row, np.int64).ravel() for request in requests for row in _ids(request)]))
     return DecodingTrace(model, config.kind, name_of(options), changed(options),
-                         {token: _piece(tokenizer, token) for token in ids}, tuple(requests), draft)
+                         {token: _piece(tokenizer, token) for token in ids.tolist() if token >= 0}, tuple(requests), draft)
 
 
 def _piece(tokenizer: Tokenizer, token: int) -> str:
@@ -51,13 +53,10 @@ def _piece(tokenizer: Tokenizer, token: int) -> str:
     return tokenizer.bytes_of(token, skip_special=False).decode("utf-8", "backslashreplace").replace(" ", "▁")
 
 
-def _ids(request: RequestTrace) -> Iterator[int]:
-    """Every token id that a request's trace speaks of."""
-    yield from (*request.source, *request.prompt)
-    for result in request.results:
-        yield from result.tokens
-    for one in request.guesses:
-        yield from one.tokens.tolist()
+def _ids(request: RequestTrace) -> Iterator[Sequence[int] | np.ndarray]:
+    """Every token id that a request's trace speaks of, and -1."""
+    yield from (request.source, request.prompt)
+    yield from (result.tokens for result in request.results)
+    yield from (one.tokens for one in request.guesses)
     for step in request.steps:
-        yield from step.continuations.tokens.tolist()
-        yield from step.candidates.ravel().tolist()
+        yield from (step.continuations.tokens, step.candidates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 class Seen:
     """What became of R rows in a step before a strategy decides.
 
-    stages: (name, scores [R, V]) of the model and of every processor since; points: inspection points, [R, ...]; drawn:
-    the random numbers, float64 [R].
+    logits: [R, V], as the model gives them; banned: ids; processed: what every processor made of the rest, by name; points:
+    inspection points, [R, ...]; drawn: the random numbers, float64 [R].
     """
 
-    stages: list[tuple[str, np.ndarray]]
+    logits: np.ndarray
+    banned: Sequence[int]
     points: dict[str, np.ndarray]
+    processed: dict[str, np.ndarray] = field(default_factory=dict)
     drawn: np.ndarray | None = None
 
     @classmethod
     def of(cls, trace: Trace, banned: Sequence[int]) -> Seen:
         """As a runner's step tells it."""
         points = dict(trace.arrays)
-        logits = points.pop("logits")[:, 0]
-        stages = [("model", logits)]
-        if len(banned):
-            allowed = logits.copy()
-            allowed[:, list(banned)] = -np.inf
-            stages.append(("bans", allowed))
-        return cls(stages, points)
+        return cls(points.pop("logits")[:, 0], banned, points)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("model", *(("bans",) if len(self.banned) else ()), *self.processed)
 
     @classmethod
     def each(cls, trace: Trace, banned: Sequence[int], count: int) -> list[Seen]:
@@ -53,8 +53,8 @@ class Seen:
 
     def of_rows(self, rows: np.ndarray | slice) -> Seen:
         """These rows only."""
-        return Seen([(name, scores[rows]) for name, scores in self.stages],
-                    {name: array[rows] for name, array in self.points.items()})
+        return Seen(self.logits[rows], self.banned, {name: array[rows] for name, array in self.points.items()},
+                    {name: scores[rows] for name, scores in self.processed.items()})
 
 
 class Watched:

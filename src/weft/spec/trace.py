@@ -48,11 +48,6 @@ class Trace:
             array = value.detach().float().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
             self.arrays[name] = array.astype(np.float32, copy=True)
 
-    def give(self, name: str, array: np.ndarray) -> None:
-        """Keep a float32 array that nobody writes to: without a copy."""
-        if self.wants(name):
-            self.arrays[name] = array
-
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
 

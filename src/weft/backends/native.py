@@ -309,9 +309,13 @@ class NativeRunner:
         longest = max(lengths, default=0)
         for name, array in self._session.seen().items():
             if not name.endswith("weights"):
-                trace.arrays[name] = _padded(_split(array[:, 0], lengths), left, longest)
+                texts = _split(array[:, 0], lengths)
+                trace.arrays[name] = texts[0][None] if len(texts) == 1 else _padded(texts, left, longest)
                 continue
             keys, maps = self._lengths if "cross" in name else lengths, _split(array[:, :, 0], lengths)
+            if len(maps) == 1:
+                trace.arrays[name] = maps[0].swapaxes(0, 1)[None]
+                continue
             shown = np.zeros((len(lengths), maps[0].shape[1], longest, max(keys)), np.float32)
             for row, weights, length, own in zip(shown, maps, lengths, keys, strict=True):
                 first, start = (longest - length, longest - own) if left else (0, 0)
@@ -331,7 +335,7 @@ class NativeRunner:
         if self._watched:
             self._seen = seen[self._watched][:, :, 0]
         if trace is not None:
-            trace.arrays |= seen if not self._watched else {name: seen[name] for name in trace.among(tuple(seen))}
+            trace.arrays |= {name: seen[name] for name in trace.among(tuple(seen))} if self._watched else seen
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> np.ndarray:
@@ -340,7 +344,7 @@ def _flat(rows: Sequence[Sequence[int]]) -> np.ndarray:
 
 def _split(array: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
     """Rows of texts that stand next to each other -> those of each text."""
-    return np.split(array, np.cumsum(lengths)[:-1])
+    return np.split(array, np.cumsum(lengths)[:-1]) if len(lengths) > 1 else [array]
 
 
 def _padded(texts: Sequence[np.ndarray], left: bool = False, longest: int | None = None) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Steps that were decided, put together for a trace: many at once, when decoding is over, so that watching costs little.
 
-Legend: T steps of one kind, Q requests of W rows each, C continuations of a request, N rows of the next step.
+Legend: Q requests of a step, of W rows each, C continuations of a request; P, of all steps of a kind, their requests.
 """
 
 from __future__ import annotations
@@ -57,73 +57,85 @@ class Decided(NamedTuple):
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """Steps of one kind have arrays of the same shapes, of the same requests."""
+        """What steps have in common whose arrays can be put together."""
         told = self.told
-        return [id(one) for one in told.requests], told.sums.shape, told.scores.shape, len(self.outcome.parents)
+        return told.sums.shape[1], told.scores.shape[1], *self.points
 
 
 def put_together(decided: Sequence[Decided], heads: Sequence[int] | None) -> Iterator[tuple[Request, Step]]:
     """Every request's steps, in the order in which they were decided. heads: those whose attention is kept; None for all."""
     for _, alike in groupby(decided, lambda one: one.kind):
         steps = list(alike)
-        continuations = _continuations(steps)
+        width = steps[0].told.width
+        parts = zip(_joined(steps, "sums"), _drawn(steps), _continuations(steps), _points(steps, heads), strict=True)
         for one in steps:
+            numbers = one.summary
             for place, request in enumerate(one.told.requests):
-                yield request, _step(one, place, next(continuations), heads)
+                rows, (sums, drawn, continuations, points) = slice(place * width, (place + 1) * width), next(parts)
+                yield request, Step(sums, one.stages, numbers.candidates[rows], numbers.scores[:, rows],
+                                    numbers.log_sums[:, rows], numbers.removed[:, rows], numbers.removed_mass[:, rows],
+                                    drawn, continuations, points)
+
+
+def _joined(steps: Sequence[Decided], name: str) -> np.ndarray:
+    """[P, ...]."""
+    return np.concatenate([getattr(one.told, name) for one in steps])
+
+
+def _drawn(steps: Sequence[Decided]) -> np.ndarray:
+    """float64 [P, W]."""
+    drawn = [np.full(one.told.sums.size, np.nan) if one.drawn is None else one.drawn for one in steps]
+    return np.concatenate(drawn).reshape(-1, steps[0].told.width)
 
 
 def _continuations(steps: Sequence[Decided]) -> Iterator[Continuations]:
-    """Of T steps of one kind, each request of each step."""
-    sums, parents, tokens, log_probs, scores = (np.stack([getattr(one.told, name) for one in steps]) for name in (
+    sums, parents, tokens, log_probs, scores = (_joined(steps, name) for name in (
         "sums", "parents", "tokens", "log_probs", "scores"))
-    measures = [np.stack([one.told.measures[name] for one in steps], dtype=np.float32) for name in steps[0].told.measures]
+    names = list(steps[0].told.measures)
+    measures = [np.concatenate([one.told.measures[name] for one in steps], dtype=np.float32) for name in names]
     real, places = np.isfinite(scores), _places(steps, parents, tokens)
-    ended = np.stack([real[0] if one.told.ended is None else one.told.ended for one in steps])
+    ended = np.concatenate([np.ones(one.told.scores.shape, bool) if one.told.ended is None else one.told.ended for one in steps])
     fates = FATES[np.where(places >= 0, 0, np.where(ended, 1, 2))]
-    sums = np.take_along_axis(sums, np.where(real, parents, 0), 2) + log_probs
-    arrays = (parents.astype(np.int64), tokens.astype(np.int64), log_probs.astype(np.float32), sums, scores.astype(np.float32),
-              places, fates, *measures)
-    whole = real.all(2).ravel().tolist()
-    each = zip(*(array.reshape(len(whole), -1) for array in arrays), strict=True)
-    for own, is_whole, chosen in zip(each, whole, real.reshape(len(whole), -1), strict=True):
-        *numbers, names = own[:7] if is_whole else [part[chosen] for part in own[:7]]
-        yield Continuations(*numbers, tuple(names.tolist()),
-                            {name: part[chosen] for name, part in zip(steps[0].told.measures, own[7:], strict=True)})
+    sums = np.take_along_axis(sums, np.where(real, parents, 0), 1) + log_probs
+    arrays = (fates, parents.astype(np.int64, copy=False), tokens.astype(np.int64, copy=False),
+              log_probs.astype(np.float32, copy=False), sums, scores.astype(np.float32, copy=False), places, *measures)
+    for own, chosen, all_of_it in zip(zip(*arrays, strict=True), real, real.all(1).tolist(), strict=True):
+        fate, *numbers = own if all_of_it else [part[chosen] for part in own]
+        yield Continuations(*numbers[:6], tuple(fate.tolist()), dict(zip(names, numbers[6:], strict=True)))
 
 
 def _places(steps: Sequence[Decided], parents: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """int64 [T, Q, C]: the row of the next step, among those of its request, that continuations [T, Q, C] become; -1 for none."""
+    """int64 [P, C]: the row of the next step, among those of its request, that each continuation becomes; -1 for none."""
     outcomes = [one.outcome for one in steps]
-    rows, ids = (np.stack([getattr(one, part) for one in outcomes]) for part in ("parents", "tokens"))
-    width, order = steps[0].told.width, np.arange(rows.shape[1])
-    alive = np.stack([order >= 0 if one.alive is None else one.alive for one in outcomes])
-    owners = rows // width
-    goes_on = np.diff(owners, axis=1, prepend=-1) == 0
-    places = order - np.maximum.accumulate(np.where(goes_on, 0, order), 1)
-    following = np.full((2, *parents.shape[:2], 1 + places.max(initial=0)), -1)
-    following[:, np.arange(len(steps))[:, None], owners, places] = np.where(alive, (rows % width, ids), -1)
-    same = (parents[..., None] == following[0][:, :, None]) & (tokens[..., None] == following[1][:, :, None])
-    return np.where(same.any(3), same.argmax(3), -1)
+    rows, ids = (np.concatenate([getattr(one, part) for one in outcomes]) for part in ("parents", "tokens"))
+    alive = np.concatenate([np.ones(len(one.parents), bool) if one.alive is None else one.alive for one in outcomes])
+    width, order = steps[0].told.width, np.arange(len(rows))
+    before = np.cumsum([0] + [len(one.told.requests) for one in steps[:-1]])
+    owners = np.repeat(before, [len(one.parents) for one in outcomes]) + rows // width
+    first = np.diff(owners, prepend=-1) != 0
+    places = order - np.maximum.accumulate(np.where(first, order, 0))
+    following = np.full((2, len(parents), 1, 1 + places.max(initial=0)), -1)
+    following[:, owners, 0, places] = np.where(alive, (rows % width, ids), -1)
+    same = (parents[..., None] == following[0]) & (tokens[..., None] == following[1])
+    return np.where(same.any(2), same.argmax(2), -1)
 
 
-def _step(one: Decided, place: int, continuations: Continuations, heads: Sequence[int] | None) -> Step:
-    """Of the request at a place."""
-    told, numbers, width = one.told, one.summary, one.told.width
-    rows, request = slice(place * width, (place + 1) * width), told.requests[place]
-    drawn = np.full(width, np.nan) if one.drawn is None else one.drawn[rows]
-    return Step(told.sums[place], one.stages, numbers.candidates[rows], numbers.scores[:, rows], numbers.log_sums[:, rows],
-                numbers.removed[:, rows], numbers.removed_mass[:, rows], drawn, continuations,
-                _points(one.points, rows, len(request.source), len(request.prompt) + one.numbers[place], heads))
-
-
-def _points(points: Mapping[str, np.ndarray], rows: slice, source: int, history: int, heads: Sequence[int] | None
-            ) -> dict[str, np.ndarray]:
-    """A step's inspection points of one request. A prompt is padded on the left, a source on the right."""
-    found, last, first = {}, slice(-history, None), slice(source)
-    for name, array in points.items():
+def _points(steps: Sequence[Decided], heads: Sequence[int] | None) -> Iterator[dict[str, np.ndarray]]:
+    """Inspection points of one request each. A prompt is padded on the left, a source on the right."""
+    names, width = list(steps[0].points), steps[0].told.width
+    places = [(one.points, slice(place * width, (place + 1) * width), slice(-len(request.prompt) - number, None),
+               slice(len(request.source)))
+              for one in steps for place, (request, number) in enumerate(zip(one.told.requests, one.numbers, strict=True))]
+    found = []
+    for name in names:
         if not name.endswith("weights"):
-            found[name] = array[rows, 0]
+            found.append([points[name][rows, 0] for points, rows, _, _ in places])
             continue
-        weights = array[rows, :, 0, last if name.endswith("self_attention.weights") else first]
-        found[name] = weights if heads is None else weights[:, [head for head in heads if head < weights.shape[1]]]
-    return found
+        if name.endswith("self_attention.weights"):
+            weights = [points[name][rows, :, 0, history] for points, rows, history, _ in places]
+        else:
+            weights = [points[name][rows, :, 0, source] for points, rows, _, source in places]
+        if heads is not None:
+            weights = [array[:, [head for head in heads if head < array.shape[1]]] for array in weights]
+        found.append(weights)
+    return (dict(zip(names, own, strict=True)) for own in zip(*found, strict=True)) if names else ({} for _ in places)

@@ -42,15 +42,16 @@ def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: 
               requests: Sequence[RequestTrace], draft: str = "") -> DecodingTrace:
     """The whole trace, with what each token adds to a text."""
     ids = np.unique(np.concatenate([np.asarray(row, np.int64).ravel() for request in requests for row in _ids(request)]))
-    return DecodingTrace(model, config.kind, name_of(options), changed(options),
-                         {token: _piece(tokenizer, token) for token in ids.tolist() if token >= 0}, tuple(requests), draft)
+    return DecodingTrace(model, config.kind, name_of(options), changed(options), _pieces(tokenizer, ids[ids >= 0].tolist()),
+                         tuple(requests), draft)
 
 
-def _piece(tokenizer: Tokenizer, token: int) -> str:
-    """What a token adds to the text, spaces as `▁`; as the vocabulary spells it where only the library knows more."""
+def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> dict[int, str]:
+    """What each token adds to the text, spaces as `▁`; as the vocabulary spells it where only the library knows more."""
     if not tokenizer.spells:
-        return tokenizer.tokens([token])[0]
-    return tokenizer.bytes_of(token, skip_special=False).decode("utf-8", "backslashreplace").replace(" ", "▁")
+        return dict(zip(ids, tokenizer.tokens(ids), strict=True))
+    return {token: tokenizer.bytes_of(token, skip_special=False).decode("utf-8", "backslashreplace").replace(" ", "▁")
+            for token in ids}
 
 
 def _ids(request: RequestTrace) -> Iterator[Sequence[int] | np.ndarray]:

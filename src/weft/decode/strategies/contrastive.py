@@ -101,11 +101,12 @@ class Contrastive(SingleRow):
         """Of all candidates, the best first."""
         assert self._candidates is not None and self._weighed is not None
         order = np.argsort(-self._weighed.after, axis=1, kind="stable")
-        tokens, log_probs = (np.take_along_axis(part, order, 1) for part in vars(self._candidates).values())
+        rows = np.arange(len(order))[:, None]
+        tokens, log_probs = self._candidates.tokens[rows, order], self._candidates.log_probs[rows, order]
         sums, scores = self.standings(log_probs)
         recorder.considered(self.live, sums, np.zeros_like(tokens), tokens, log_probs, scores,
                             ended=np.broadcast_to(np.arange(order.shape[1]) == 0, order.shape), seen=self._seen,
-                            measures={name: np.take_along_axis(part, order, 1) for name, part in vars(self._weighed).items()})
+                            measures={name: part[rows, order] for name, part in vars(self._weighed).items()})
 
 
 def _directions(states: np.ndarray) -> np.ndarray:

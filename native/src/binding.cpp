@@ -227,20 +227,20 @@ public:
     return {array(std::move(ids), {rows, static_cast<std::size_t>(k)}),
             array(std::move(log_probs), {rows, static_cast<std::size_t>(k)})};
   }
-  // Inspection points of what was read last, once: [tokens, 1, width], and weights of attention [tokens, heads, 1, positions].
-  nb::dict seen() {
+  // Inspection points of what was read last, once: the values of all, and where each begins, and its shape: [tokens, 1, width], or
+  // of attention [tokens, heads, 1, positions].
+  std::pair<nb::ndarray<nb::numpy, float>, std::vector<std::tuple<std::string, std::size_t, std::vector<std::size_t>>>> seen() {
     std::vector<Seen> seen;
-    auto shown = std::make_unique<std::vector<float>>();
+    std::vector<float> values;
     locked([&] {
       seen.swap(session_.seen);
-      shown->swap(session_.shown);
+      values.swap(session_.shown);
     });
-    float* values = shown->data();
-    nb::capsule owner(shown.release(), [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
-    nb::dict found;
-    for (const Seen& one : seen)
-      found[one.name.c_str()] = nb::ndarray<nb::numpy, float>(values + one.first, one.shape.size(), one.shape.data(), owner);
-    return found;
+    last_shown_ = values.size();
+    std::vector<std::tuple<std::string, std::size_t, std::vector<std::size_t>>> places;
+    for (auto& one : seen) places.emplace_back(std::move(one.name), one.first, std::move(one.shape));
+    const std::size_t size = values.size();
+    return {array(std::move(values), {size}), std::move(places)};
   }
   int rows() {
     int found = 0;
@@ -265,6 +265,7 @@ private:
   void watch(const std::vector<std::string>& wanted) {
     session_.seen.clear();
     session_.shown.clear();
+    if (!wanted.empty()) session_.shown.reserve(last_shown_); // often the same again
     session_.wanted = wanted;
   }
   void check(int sources, const Memory* memory) const {
@@ -286,6 +287,7 @@ private:
   std::shared_ptr<Model> model_;
   Session session_;
   std::mutex lock_;
+  std::size_t last_shown_ = 0;
 };
 
 using PlainPasses = std::pair<double, std::vector<double>>;
@@ -342,7 +344,7 @@ using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu
 using Numbers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // What a step's stages made of the model's scores [rows, columns]: ids that are banned, and `processed`, of the same shape each.
-// Candidates [rows, C], scores [stages, rows, C], log_sums, removed, removed_mass [stages, rows] (Summary). tokens: chosen of rows.
+// Candidates [rows, C], scores [stages, rows, C], totals [3, stages, rows] (Summary). tokens: chosen of rows.
 nb::tuple summary(const Rows& model, std::vector<std::int32_t> banned, const std::vector<Rows>& processed, int k,
                   const Numbers& of_rows, const Numbers& tokens) {
   const std::size_t rows = model.shape(0), columns = model.shape(1);
@@ -375,8 +377,7 @@ nb::tuple summary(const Rows& model, std::vector<std::int32_t> banned, const std
   }
   const std::size_t width = found.width;
   return nb::make_tuple(array(std::move(found.candidates), {rows, width}), array(std::move(found.scores), {count, rows, width}),
-                        array(std::move(found.log_sums), {count, rows}), array(std::move(found.removed), {count, rows}),
-                        array(std::move(found.removed_mass), {count, rows}));
+                        array(std::move(found.totals), {3, count, rows}));
 }
 
 std::vector<std::pair<std::string, std::string>> describe(const Model& model) {

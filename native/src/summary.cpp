@@ -20,18 +20,16 @@ struct Total {
 
 // Scores that a stage set to -infinity, and how many they are.
 struct Removed {
-  std::int64_t count = 0;
+  int count = 0;
   Total total;
 };
 
 class Summariser {
 public:
   Summariser(const Kernels& kernels, const Stages& stages, int k)
-      : kernels_(kernels), stages_(stages), columns_(static_cast<int>(stages.columns)), taken_(stages.columns), values_(k), ids_(k),
-        allowed_(stages.columns), removed_(stages.columns) {
-    found.log_sums.resize(stages.count() * stages.rows);
-    found.removed.resize(found.log_sums.size());
-    found.removed_mass.resize(found.log_sums.size());
+      : kernels_(kernels), stages_(stages), columns_(static_cast<int>(stages.columns)), is_listed_(stages.columns), values_(k),
+        ids_(k) {
+    found.totals.resize(3 * stages.count() * stages.rows);
     listed_.resize(stages.rows);
   }
 
@@ -51,6 +49,7 @@ public:
       put(gone, before, total);
     }
     for (const std::int64_t token : chosen) list(token);
+    for (const std::int64_t token : listed_[row]) is_listed_[token] = false;
     found.width = std::max(found.width, listed_[row].size());
   }
 
@@ -78,8 +77,8 @@ private:
   bool is_banned(std::int64_t token) const { return std::binary_search(stages_.banned.begin(), stages_.banned.end(), token); }
 
   void list(std::int64_t token) {
-    if (taken_[token] == row_ + 1) return;
-    taken_[token] = row_ + 1;
+    if (is_listed_[token]) return;
+    is_listed_[token] = true;
     listed_[row_].push_back(token);
   }
 
@@ -107,7 +106,7 @@ private:
     Removed gone{0, {total.highest, 0}};
     bool was_listed = false;
     for (const std::int32_t id : stages_.banned) {
-      was_listed |= taken_[id] == row_ + 1;
+      was_listed |= is_listed_[id];
       if (scores[id] == kNothing) continue;
       gone.count++;
       gone.total.sum += std::exp(static_cast<double>(scores[id]) - total.highest);
@@ -115,7 +114,7 @@ private:
     const Total before = total;
     const bool known = !was_listed && gone.total.sum < before.sum / 2; // what is left over, without loss of digits
     if (!known || !stages_.processed.empty()) {
-      std::copy_n(scores, columns_, allowed_.data());
+      allowed_.assign(scores, scores + columns_);
       for (const std::int32_t id : stages_.banned) allowed_[id] = kNothing;
       scores = allowed_.data();
     }
@@ -126,6 +125,7 @@ private:
   }
 
   Removed removed(const float* before, const float* after) {
+    removed_.resize(columns_);
     int count = 0;
     for (int i = 0; i < columns_; i++) {
       const bool gone = after[i] == kNothing && before[i] != kNothing;
@@ -137,10 +137,11 @@ private:
 
   // The numbers of the next stage.
   void put(const Removed& gone, const Total& before, const Total& after) {
-    const std::size_t at = stage_ * stages_.rows + row_;
-    found.log_sums[at] = after.log();
-    found.removed[at] = gone.count;
-    if (stage_++) found.removed_mass[at] = gone.total.sum * std::exp(static_cast<double>(gone.total.highest) - before.highest) / before.sum;
+    const std::size_t each = stages_.count() * stages_.rows;
+    double* own = found.totals.data() + stage_ * stages_.rows + row_;
+    own[0] = after.log();
+    own[each] = gone.count;
+    if (stage_++) own[2 * each] = gone.total.sum * std::exp(static_cast<double>(gone.total.highest) - before.highest) / before.sum;
   }
 
   const Kernels& kernels_;
@@ -148,7 +149,7 @@ private:
   int columns_;
   std::size_t row_ = 0, stage_ = 0;
   std::vector<std::vector<std::int64_t>> listed_; // of each row
-  std::vector<std::size_t> taken_;                // 1 + the row that a token was listed for last
+  std::vector<bool> is_listed_;                   // of the row
   std::vector<float> values_;
   std::vector<std::int32_t> ids_;
   std::vector<float> allowed_, removed_;

@@ -24,9 +24,7 @@ struct Summary {
   std::size_t width = 0;                // C
   std::vector<std::int64_t> candidates; // [R, C], -1 behind the last of a row
   std::vector<float> scores;            // [S, R, C]
-  std::vector<double> log_sums;         // [S, R]
-  std::vector<std::int64_t> removed;    // [S, R]
-  std::vector<double> removed_mass;     // [S, R]
+  std::vector<double> totals;           // [3, S, R]: log_sums, removed, removed_mass
 };
 
 // Candidates of a row are the k likeliest of the model, those that the last stage leaves, and `chosen` ones; each once.

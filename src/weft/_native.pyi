@@ -37,8 +37,8 @@ def nearest(logits: npt.NDArray[np.float32], log_sums: Floats, centres: Floats, 
 
 def summary(model: Floats, banned: Sequence[int], processed: Sequence[Floats], k: int, rows: npt.NDArray[np.int64],
             tokens: npt.NDArray[np.int64]
-            ) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """What weft.decode.summary.summary says: candidates, scores, log_sums, removed, removed_mass."""
+            ) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.float64]]:
+    """What weft.decode.summary.summary says."""
 
 class Model:
     """Packed weights and programs; any number of sessions, of which one computes at a time."""
@@ -99,6 +99,6 @@ class Session:
     def select(self, logits: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
         """As `best`, of given logits [rows, columns]."""
     def rows(self) -> int: ...
-    def seen(self) -> dict[str, Floats]:
-        """What was wanted of what was read last, once: [tokens, 1, D], and attention [tokens, H, 1, positions of each
-        row's own text], short ones filled up with 0. All of it stays in memory as long as one is held."""
+    def seen(self) -> tuple[Floats, list[tuple[str, int, list[int]]]]:
+        """What was wanted of what was read last, once: the values of all, and of each its name, where it begins, and its shape:
+        [tokens, 1, D], or of attention [tokens, H, 1, positions of each row's own text], short ones filled up with 0."""

@@ -302,12 +302,16 @@ class NativeRunner:
     def _wanted(self, trace: Trace | None) -> list[str]:
         return [] if trace is None else trace.among(self.points)
 
+    def _points(self) -> dict[str, np.ndarray]:
+        values, places = self._session.seen()
+        return {name: np.ndarray(shape, np.float32, values, 4 * first) for name, first, shape in places}
+
     def _tell_texts(self, trace: Trace | None, lengths: Sequence[int], left: bool = False) -> None:
         """Whole texts to [B, ...], padded on the right or the left."""
         if trace is None:
             return
         longest = max(lengths, default=0)
-        for name, array in self._session.seen().items():
+        for name, array in self._points().items():
             if not name.endswith("weights"):
                 texts = _split(array[:, 0], lengths)
                 trace.arrays[name] = texts[0][None] if len(texts) == 1 else _padded(texts, left, longest)
@@ -324,7 +328,7 @@ class NativeRunner:
 
     def _tell_step(self, trace: Trace | None, places: np.ndarray | None, each: int) -> None:
         """Steps of decoding, `each` of a row, as weft.spec.trace says. places: of their tokens among what was read; None: all."""
-        seen = self._session.seen()
+        seen = self._points()
         if places is not None:
             seen = {name: array[places] for name, array in seen.items()}
         if len(set(self._lengths)) > 1:

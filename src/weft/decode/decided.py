@@ -72,9 +72,9 @@ def put_together(decided: Sequence[Decided], heads: Sequence[int] | None) -> Ite
             numbers = one.summary
             for place, request in enumerate(one.told.requests):
                 rows, (sums, drawn, continuations, points) = slice(place * width, (place + 1) * width), next(parts)
-                yield request, Step(sums, one.stages, numbers.candidates[rows], numbers.scores[:, rows],
-                                    numbers.log_sums[:, rows], numbers.removed[:, rows], numbers.removed_mass[:, rows],
-                                    drawn, continuations, points)
+                log_sums, removed, masses = numbers.totals[:, :, rows]
+                yield request, Step(sums, one.stages, numbers.candidates[rows], numbers.scores[:, rows], log_sums,
+                                    removed.astype(np.int64), masses, drawn, continuations, points)
 
 
 def _joined(steps: Sequence[Decided], name: str) -> np.ndarray:

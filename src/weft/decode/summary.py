@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,16 +15,13 @@ except ImportError:  # an installation without the engine
     _native = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Of R rows after S stages: the fields of weft.spec.decoding_trace.Step that bear these names. C is that of the row that
-    has most."""
+class Summary(NamedTuple):
+    """Of R rows after S stages, as weft.spec.decoding_trace.Step says. totals: log_sums, removed, removed_mass, float64
+    [3, S, R]."""
 
     candidates: np.ndarray
     scores: np.ndarray
-    log_sums: np.ndarray
-    removed: np.ndarray
-    removed_mass: np.ndarray
+    totals: np.ndarray
 
 
 def summary(logits: np.ndarray, banned: Sequence[int], processed: Sequence[np.ndarray], count: int, rows: np.ndarray,
@@ -59,7 +56,7 @@ def by_numpy(logits: np.ndarray, banned: Sequence[int], processed: Sequence[np.n
             before, total, alive = exps, exps.sum(axis=1, dtype=np.float64), stays
             log_sums.append(np.where(np.isfinite(highest), highest, 0) + np.log(total))
             shown.append(np.where(candidates < 0, np.float32(-np.inf), np.take_along_axis(scores, candidates, 1)))
-    return Summary(candidates, np.stack(shown), np.stack(log_sums), np.stack(removed), np.stack(masses))
+    return Summary(candidates, np.stack(shown), np.array((log_sums, removed, masses), np.float64))
 
 
 def _candidates(stages: Sequence[np.ndarray], count: int, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ def texts(chance: random.Random, rows: int) -> tuple[np.ndarray, np.ndarray]:
 def call(chance: random.Random, session: Any, memories: list[Any]) -> Any:
     rows, names = chance.choice([1, 2, 3, 5, 9]), chance.choice([[], [], WATCHED])
     what = chance.choice(["encode", "remember", "start", "start", "join", "spread", "feed", "feed", "feed", "feed", "gather",
-                          "drop", "hidden", "put", "logits", "best", "best", "select", "slots", "seen", "choose"])
+                          "drop", "hidden", "put", "logits", "best", "best", "select", "rows", "seen", "choose"])
     if what == "encode":
         tokens, counts = texts(chance, rows)
         session.encode(tokens, counts, ids(chance, chance.choice([0, 0, len(tokens), 1]), 3), names)
@@ -145,7 +145,7 @@ def call(chance: random.Random, session: Any, memories: list[Any]) -> Any:
         session.put(np.full(shape, chance.choice([0.5, np.nan, np.inf]), np.float32))
     elif what == "best":
         session.best(chance.choice([1, 2, 5, 40, 0, 41]), [[chance.choice(IDS[1:]) for _ in range(chance.randrange(3))]
-                                                         for _ in range(chance.choice([0, 1, 1, rows]))])
+                                                         for _ in range(chance.choice([0, 1, 1, rows]))], chance.random() < 0.3)
     elif what == "select":
         logits = np.full((rows, chance.choice([0, 1, 40, 1000])), chance.choice([1.0, np.nan, np.inf, -np.inf]), np.float32)
         session.select(logits, chance.choice([1, 2, 40, 0]))

@@ -204,6 +204,29 @@ def test_any_calls_in_any_order(model: Any, calls: list[tuple[Any, ...]]) -> Non
     assert made.hidden().shape[1] == 16
 
 
+@pytest.mark.parametrize("limited", [False, True])
+def test_the_likeliest_tokens_with_all_logits(limited: bool) -> None:
+    made, k, banned = session(TRANSLATOR, threads=2), 5, [[7, 9]]
+    made.start(2, memory())
+    if limited:
+        made.limit([[3, 5, 7, 11], [2, 9, 30]])
+    made.feed(ids(5, 6), ids(1, 1), True, [])
+    *both, logits = made.best(k, banned, True)
+    for found, expected in zip((*both, logits), (*made.best(k, banned), made.logits()), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_was_seen_is_told_once() -> None:
+    made = session(TRANSLATOR)
+    made.start(2, memory())
+    made.feed(ids(5, 6, 7), ids(2, 1), True, ["decoder.hidden", "decoder.blocks.0.self_attention.weights"])
+    values, places = made.seen()
+    assert [(name, shape) for name, _, shape in places] == [
+        ("decoder.blocks.0.self_attention.weights", [3, places[0][2][1], 1, 2]), ("decoder.hidden", [3, 1, 16])]
+    assert len(values) == places[1][1] + 48
+    assert made.seen()[1] == []
+
+
 def test_memories_are_joined() -> None:
     """One with another, and with itself."""
     both, made = memory(texts=1), session(TRANSLATOR)

@@ -10,12 +10,14 @@ import pytest
 
 from tests.backends.both import LENGTHS, close, native, reference, rows, same_trace
 from tests.isas import machine_isas
-from tests.variants import DECODERS, ENCODERS, RECURRENT, TRANSFORMERS, parts
+from tests.variants import DECODERS, ENCODER_DECODERS, ENCODERS, RECURRENT, TRANSFORMERS, parts
+from weft.decode import generate_batch
 from weft.errors import UsageError
 from weft.families import scratch, transformer
 from weft.families.family import families
 from weft.families.foreign import ForeignConfig
 from weft.spec import config as c
+from weft.spec.decoding import GenerationOptions
 from weft.spec.trace import Trace
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -147,6 +149,37 @@ def test_steps_of_decoding(monkeypatch: pytest.MonkeyPatch, isa: str, name: str)
         sources = sources[kept]
         for runner in (ours, theirs):
             runner.gather(moved)
+
+
+def test_coverage_goes_on_where_the_longest_source_has_left() -> None:
+    runner, lengths = native(ENCODER_DECODERS["untied"]), (40, 3)
+    options = GenerationOptions(beams=3, coverage_penalty=0.5, min_new_tokens=3, max_new_tokens=9)
+    together = generate_batch(runner, rows(lengths), options, limits=[3, 9])
+    assert together[1] == generate_batch(runner, rows(lengths)[1:], options, limits=[9])[0]
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_trace_of_several_tokens_is_that_of_each(name: str) -> None:
+    config = GENERATORS[name]
+    runners = native(config), reference(config)
+    tokens = np.random.default_rng(3).integers(5, 40, (4, 5))
+    for runner in runners:
+        if not runner.traces_together:
+            continue
+        traces = [Trace() for _ in range(6)]
+        begin(config, runner, 1)
+        for column, trace in zip(tokens.T, traces[1:], strict=True):
+            runner.step(column, best=3, trace=trace)
+        begin(config, runner, 1)
+        runner.step(tokens, best=3, trace=traces[0])
+        for place, trace in enumerate(traces[1:]):
+            assert list(trace) == list(traces[0])
+            for point in trace:
+                found = traces[0][point][place::5]
+                if point.endswith("self_attention.weights"):
+                    found, behind = np.split(found, [found.shape[3] - 4 + place], 3)
+                    assert not behind.any()
+                close(found, trace[point])
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import weft
+from tests.backends.both import native
+from tests.backends.both import rows as texts
 from tests.bundles import bundle
 from tests.decode.fake import FakeRunner
 from tests.marian import EOS, random_marian, weft_model
+from tests.variants import ENCODER_DECODERS
 from weft.backends.torch import TorchRunner
 from weft.decode import generate_batch
 from weft.decode.chain import log_softmax
@@ -29,6 +32,7 @@ from weft.inspect.journey import journey
 from weft.nn.model import Model as Network
 from weft.spec.decoding import GenerationOptions
 from weft.spec.decoding_trace import DecodingTrace, RequestTrace
+from weft.spec.runner import TextRunner
 from weft.spec.trace import Trace
 
 SOURCES = [[5], [4, 6, 7], [7, 7], [5, 4], [6], [6, 6, 6, 6]]
@@ -185,16 +189,20 @@ def test_what_sampling_drew_from() -> None:
             assert step.removed[3, 0] == 12 - 3 - 5
 
 
+@pytest.mark.parametrize("backend", ["torch", "native"])
 @pytest.mark.parametrize("way", [{}, {"beams": 3}, {"penalty_alpha": 0.6, "top_k": 3}, {"lookup": 4}], ids=str)
-def test_attention_is_that_of_the_whole_sequence(way: dict) -> None:
-    runner = TorchRunner(weft_model(random_marian(3)))
-    sources = [[*source, EOS] for source in SOURCES]
+def test_attention_is_that_of_the_whole_sequence(backend: str, way: dict) -> None:
+    if backend == "torch":
+        runner, sources = TorchRunner(weft_model(random_marian(3))), [[*source, EOS] for source in SOURCES]
+    else:
+        runner, sources = native(ENCODER_DECODERS["untied"]), texts((7, 1, 20, 4))
     for source, request in zip(sources, recorded(runner, way, sources), strict=True):
         _same_points(runner, source, request)
 
 
-def test_attention_of_ragged_prompts(tmp_path: Path) -> None:
-    model = weft.load(bundle(tmp_path / "llama", "llama"))
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_attention_of_ragged_prompts(tmp_path: Path, backend: str) -> None:
+    model = weft.load(bundle(tmp_path / "llama", "llama"), backend=backend)
     prompts = [[5], [4, 6, 7, 9, 8], [7, 11]]
     for way in ({}, {"beams": 3}, {"penalty_alpha": 0.6, "top_k": 3}, {"lookup": 4}):
         for request in recorded(model.runner, way, None, prompts=prompts):
@@ -208,7 +216,7 @@ def test_attention_of_recurrent_models(bridge: str) -> None:
         _same_points(runner, source, request)
 
 
-def _same_points(runner: TorchRunner, source: list[int] | None, request: RequestTrace) -> None:
+def _same_points(runner: TextRunner, source: list[int] | None, request: RequestTrace) -> None:
     for number, step in enumerate(request.steps):
         for row in np.flatnonzero(step.sums > -np.inf):
             whole = Trace()

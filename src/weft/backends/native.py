@@ -170,9 +170,9 @@ class NativeRunner:
         best = min(best, self.vocabulary_size)
         if trace is None or not trace.wants("logits"):
             return Best(*self._session.best(best, [list(banned)]))
-        *found, logits = self._session.best(best, [list(banned)], True)
+        ids, log_probs, logits = self._session.best(best, [list(banned)], True)
         trace.arrays["logits"] = logits[:, None]
-        return Best(*found)
+        return Best(ids, log_probs)
 
     def _feed(self, ids: np.ndarray, trace: Trace | None) -> None:
         """T tokens of each row, [rows, T]."""
@@ -327,7 +327,8 @@ class NativeRunner:
             trace.arrays[name] = shown
 
     def _tell_step(self, trace: Trace | None, places: np.ndarray | None, each: int) -> None:
-        """Steps of decoding, `each` of a row, as weft.spec.trace says. places: of their tokens among what was read; None: all."""
+        """Steps of decoding, `each` of a row, as weft.spec.trace says. places: of their tokens among what was read, None for
+        all."""
         seen = self._points()
         if places is not None:
             seen = {name: array[places] for name, array in seen.items()}

@@ -77,6 +77,10 @@ def put_together(decided: Sequence[Decided], heads: Sequence[int] | None) -> Ite
                                     removed.astype(np.int64), masses, drawn, continuations, points)
 
 
+def _all_true(shape: int | tuple[int, ...]) -> np.ndarray:
+    return np.ones(shape, bool)
+
+
 def _joined(steps: Sequence[Decided], name: str) -> np.ndarray:
     """[P, ...]."""
     return np.concatenate([getattr(one.told, name) for one in steps])
@@ -94,21 +98,22 @@ def _continuations(steps: Sequence[Decided]) -> Iterator[Continuations]:
     names = list(steps[0].told.measures)
     measures = [np.concatenate([one.told.measures[name] for one in steps], dtype=np.float32) for name in names]
     real, places = np.isfinite(scores), _places(steps, parents, tokens)
-    ended = np.concatenate([np.ones(one.told.scores.shape, bool) if one.told.ended is None else one.told.ended for one in steps])
+    ended = np.concatenate([_all_true(one.told.scores.shape) if one.told.ended is None else one.told.ended for one in steps])
     fates = FATES[np.where(places >= 0, 0, np.where(ended, 1, 2))]
     sums = np.take_along_axis(sums, np.where(real, parents, 0), 1) + log_probs
     arrays = (fates, parents.astype(np.int64, copy=False), tokens.astype(np.int64, copy=False),
               log_probs.astype(np.float32, copy=False), sums, scores.astype(np.float32, copy=False), places, *measures)
     for own, chosen, all_of_it in zip(zip(*arrays, strict=True), real, real.all(1).tolist(), strict=True):
-        fate, *numbers = own if all_of_it else [part[chosen] for part in own]
-        yield Continuations(*numbers[:6], tuple(fate.tolist()), dict(zip(names, numbers[6:], strict=True)))
+        fate, parent, token, log_prob, total, score, place, *others = own if all_of_it else [part[chosen] for part in own]
+        yield Continuations(parent, token, log_prob, total, score, place, tuple(fate.tolist()),
+                            dict(zip(names, others, strict=True)))
 
 
 def _places(steps: Sequence[Decided], parents: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """int64 [P, C]: the row of the next step, among those of its request, that each continuation becomes; -1 for none."""
     outcomes = [one.outcome for one in steps]
     rows, ids = (np.concatenate([getattr(one, part) for one in outcomes]) for part in ("parents", "tokens"))
-    alive = np.concatenate([np.ones(len(one.parents), bool) if one.alive is None else one.alive for one in outcomes])
+    alive = np.concatenate([_all_true(len(one.parents)) if one.alive is None else one.alive for one in outcomes])
     width, order = steps[0].told.width, np.arange(len(rows))
     before = np.cumsum([0] + [len(one.told.requests) for one in steps[:-1]])
     owners = np.repeat(before, [len(one.parents) for one in outcomes]) + rows // width

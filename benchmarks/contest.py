@@ -51,7 +51,7 @@ def contest(makers: Mapping[str, Callable[[], Step]], rounds: Sequence[Any], war
 
 
 def memory(makers: Mapping[str, Callable[[], Step]], work: Any) -> dict[str, int]:
-    """Most bytes that each contestant's process had in memory at once: to begin and to do the work twice, after `contest`, so that
+    """Most bytes that each contestant's process had at once: to begin and to do the work twice, after `contest`, so that
     what is kept on disk between runs is there."""
     context, most = multiprocessing.get_context("spawn"), {}
     for name, make in makers.items():

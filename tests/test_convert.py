@@ -56,8 +56,8 @@ def refused(folder: Path, kind: type[WeftError] = ConfigError, **options: Any) -
 
 @pytest.mark.parametrize(("changes", "kind", "message"), [
     ({"model_type": "gpt22"}, UnknownNameError, "unknown model_type 'gpt22'. Did you mean 'gpt2'? Known: "),
-    ({"model_type": "gemma3"}, UnknownNameError,
-     "'gemma3'. It reads more than text; its text-only part, 'gemma3_text', is what Weft reads. Known: "),
+    ({"model_type": "gemma3"}, ConfigError, "is of gemma3, which reads more than text, but text_config, which tells of the "
+     "part that reads text, is None"),
     ({"model_type": ...}, ConfigError, "names no model_type; it is no Hugging Face checkpoint"),
     ({"model_type": ["gpt2"]}, ConfigError, "names no model_type"),
     ({"architectures": ["GPT2DoubleHeadsModel"]}, UnknownNameError,

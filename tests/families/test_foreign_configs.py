@@ -91,7 +91,6 @@ def test_first_names_of_longrope(kind: str) -> None:
     ("gemma2", {"sliding_window_size": 8}, "sliding_window_size"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
     ("gemma3", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
-    ("gemma3", {"model_type": "gemma3"}, "gemma3"),
     ("phi3", {"rope_scaling": {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}},
      "decoder.position.scaling.short and long must be 48 numbers above 0 each, one for every pair of channels that turn"),
     ("phi3", {"rope_scaling": {"type": "su", "long_factor": [1.0]}}, "type 'longrope' without short_factor"),

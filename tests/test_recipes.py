@@ -30,7 +30,8 @@ def test_recipe_is_valid(path: Path) -> None:
 
 
 COMMANDS = [pytest.param(match[1], id=f"{path.stem}-{number}") for path in sorted(FOLDER.glob("*.toml"))
-            for number, line in enumerate(path.read_text().splitlines()) if (match := re.match(r"#\s+(weft .*|python .*)", line))]
+            for number, line in enumerate(path.read_text().splitlines())
+            if (match := re.match(r"#\s+((weft|python) .*)", line))]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -411,6 +411,24 @@ def test_hub_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Is the machine online, the name right, and access granted?" in str(error.value)
 
 
+def test_a_hub_id_is_fetched_without_what_is_not_read(gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    def fetch(source: str, **patterns: Any) -> str:
+        there = [*(path.name for path in gpt2.iterdir()), "consolidated.safetensors", "original/params.json",
+                 "pytorch_model.bin", "model.fp16.safetensors", "1_Pooling/config.json",
+                 "model-00001-of-00002.safetensors", "source.spm"]
+        fetched = set(filter_repo_objects(there, **patterns))
+        assert source == "some/model" and set(there) - fetched == {
+            "consolidated.safetensors", "original/params.json", "pytorch_model.bin", "model.fp16.safetensors"}
+        return str(gpt2)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert import_checkpoint("some/model", gpt2.parent / "weft").family == "gpt2"
+    (gpt2 / "model.safetensors").unlink()
+    assert "If the original has pickle weights (.bin) only" in refused(gpt2, BundleError)
+
+
 def test_the_checkpoint_itself_is_not_written_over(gpt2: Path) -> None:
     before = (gpt2 / "config.json").read_bytes()
     with pytest.raises(UsageError, match=r"is the checkpoint itself, whose config.json would be lost; choose another folder"):

@@ -28,6 +28,8 @@ from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, s
 from weft.text.multilingual import language_code
 
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
+PASSED_OVER = ["consolidated*", "original/*", "onnx/*", "openvino/*", "*.fp16.*", "*.bf16.*"]
+"""The same weights again, by their authors' own names, for other programs, or in fewer bits."""
 TASKS = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}
 """What a language model of each kind is for; other heads say it themselves."""
 HEAD_TASKS = {"classification": "classify", "tag": "tag", "embedding": "embed"}
@@ -102,7 +104,7 @@ def find_checkpoint(source: str) -> Path:
     except ImportError as error:
         raise UsageError(f"no folder {source}; to fetch it from the hub: pip install 'weft[hub]'") from error
     try:
-        return Path(snapshot_download(source, allow_patterns=FETCHED))
+        return Path(snapshot_download(source, allow_patterns=FETCHED, ignore_patterns=PASSED_OVER))
     except Exception as error:  # the library's own tree of errors, and those of its HTTP client
         raise BundleError(f"no folder {source}, and it cannot be fetched from the hub: {error}. Is the machine online, the "
                           f"name right, and access granted?") from error

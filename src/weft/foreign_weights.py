@@ -107,12 +107,13 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
         return _read_shards(folder, index)
     if (folder / "model.safetensors").is_file():
         return read_file(folder / "model.safetensors", others=True)
+    way_out = "model.save_pretrained(folder, safe_serialization=True) in transformers"
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise BundleError(f"{folder} has its weights in {', '.join(pickles[:3])}, which Weft does not open: such files can "
-                          f"run code. Where you trust them, convert: model.save_pretrained(folder, safe_serialization=True) "
-                          f"in transformers")
-    raise BundleError(f"{folder} has no model.safetensors")
+                          f"run code. Where you trust them, convert: {way_out}")
+    raise BundleError(f"{folder} has no model.safetensors. If the original has pickle weights (.bin) only, which can run code "
+                      f"and which Weft neither opens nor fetches, convert them where you trust them: {way_out}")
 
 
 def _read_shards(folder: Path, index: Path) -> dict[str, Stored]:

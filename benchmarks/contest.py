@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import resource
 import statistics
 import tempfile
 import time
@@ -47,6 +48,27 @@ def contest(makers: Mapping[str, Callable[[], Step]], rounds: Sequence[Any], war
         line.send([])
         process.join(10)
     return seconds
+
+
+def memory(makers: Mapping[str, Callable[[], Step]], work: Any) -> dict[str, int]:
+    """Most bytes that each contestant's process had at once: to begin and to do the work twice, after `contest`, so that
+    what is kept on disk between runs is there."""
+    context, most = multiprocessing.get_context("spawn"), {}
+    for name, make in makers.items():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_measure, args=(make, work, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        most[name] = ours.recv()
+        process.join(10)
+    return most
+
+
+def _measure(make: Callable[[], Step], work: Any, line: Connection) -> None:
+    step = make()
+    step(work)
+    step(work)
+    line.send(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def show(speeds: Mapping[str, Sequence[float]], unit: str) -> None:

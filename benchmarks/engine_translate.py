@@ -6,7 +6,7 @@ Marian's base shape (6+6 layers, D=512, F=2048, 8 heads, vocabulary 32,000), 24 
 source. Contestants take turns, each in a process of its own. CTranslate2 runs in its best settings here: int8 with
 CT2_FORCE_CPU_ISA=AVX512, one thread, two threads, or two workers of one thread that share a batch; --all adds its other
 types and Hugging Face. The table gives medians in output tokens a second (those of the best hypothesis), their range, and the
-ratio to the best peer.
+ratio to the best peer; then the most memory that each process had at once, from its start on.
 Needs `pip install ctranslate2`.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest import Step, contest, models, show
+from contest import Step, contest, memory, models, show
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -121,6 +121,8 @@ def compare(folder: Path, batch: int, beams: int, rounds: int, everything: bool)
     seconds = contest(makers, [None] * (WARM_UP + rounds), WARM_UP)
     print(f"batch {batch}, beam {beams}, {SOURCE} source and {TOKENS} new tokens")
     show({name: [batch * TOKENS / took for took in values] for name, values in seconds.items()}, "tokens/s")
+    for name, most in memory(makers, None).items():
+        print(f"  {name:28s} {most / 1e6:9,.0f} MB in memory at most", flush=True)
 
 
 def main() -> None:

@@ -56,8 +56,8 @@ def refused(folder: Path, kind: type[WeftError] = ConfigError, **options: Any) -
 
 @pytest.mark.parametrize(("changes", "kind", "message"), [
     ({"model_type": "gpt22"}, UnknownNameError, "unknown model_type 'gpt22'. Did you mean 'gpt2'? Known: "),
-    ({"model_type": "gemma3"}, UnknownNameError,
-     "'gemma3'. It reads more than text; its text-only part, 'gemma3_text', is what Weft reads. Known: "),
+    ({"model_type": "gemma3"}, ConfigError, "is of gemma3, which reads more than text, but text_config, which tells of the "
+     "part that reads text, is None"),
     ({"model_type": ...}, ConfigError, "names no model_type; it is no Hugging Face checkpoint"),
     ({"model_type": ["gpt2"]}, ConfigError, "names no model_type"),
     ({"architectures": ["GPT2DoubleHeadsModel"]}, UnknownNameError,
@@ -409,6 +409,24 @@ def test_hub_ids(monkeypatch: pytest.MonkeyPatch) -> None:
         find_checkpoint("some/model")
     assert "no folder some/model, and it cannot be fetched from the hub: Name or service not known" in str(error.value)
     assert "Is the machine online, the name right, and access granted?" in str(error.value)
+
+
+def test_a_hub_id_is_fetched_without_what_is_not_read(gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    def fetch(source: str, **patterns: Any) -> str:
+        there = [*(path.name for path in gpt2.iterdir()), "consolidated.safetensors", "original/params.json",
+                 "pytorch_model.bin", "model.fp16.safetensors", "1_Pooling/config.json",
+                 "model-00001-of-00002.safetensors", "source.spm"]
+        fetched = set(filter_repo_objects(there, **patterns))
+        assert source == "some/model" and set(there) - fetched == {
+            "consolidated.safetensors", "original/params.json", "pytorch_model.bin", "model.fp16.safetensors"}
+        return str(gpt2)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert import_checkpoint("some/model", gpt2.parent / "weft").family == "gpt2"
+    (gpt2 / "model.safetensors").unlink()
+    assert "If the original has pickle weights (.bin) only" in refused(gpt2, BundleError)
 
 
 def test_the_checkpoint_itself_is_not_written_over(gpt2: Path) -> None:

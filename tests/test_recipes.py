@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from weft.cli import run
 from weft.cli.train import read_options
 from weft.spec.parameters import count
 from weft.tasks import find_task
@@ -24,6 +27,25 @@ def test_recipe_is_valid(path: Path) -> None:
     options = plan.resolve(read_options({"data": (str(path),)}), 100_000, 5_000_000)
     assert count(plan.model_config(options, options.vocabulary or 1000)) > 0
     assert options.data and (options.validation or find_task(options.task).windows)
+
+
+COMMANDS = [pytest.param(match[1], id=f"{path.stem}-{number}") for path in sorted(FOLDER.glob("*.toml"))
+            for number, line in enumerate(path.read_text().splitlines())
+            if (match := re.match(r"#\s+((weft|python) .*)", line))]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_in_their_heads_are_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    """They come as far as the files that are not here; a flag that there is not would end them with a usage."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(FOLDER)
+    program, *rest = shlex.split(command)
+    if program == "python":
+        assert Path(rest[0]).is_file()
+        return
+    assert run(rest) == 2
+    assert re.match(r"weft: error: no (file|folder) \S+; the current folder is ", capsys.readouterr().err)
 
 
 def test_a_length_flag_replaces_the_recipes() -> None:

@@ -148,37 +148,51 @@ template <class T, Activation A, int M> inline void halves(const Product& p, int
   tile<T, A, M, kVectors / 2>(p, row, panel, kVectors / 2);
 }
 
+// At most 6 rows times a panel.
+template <class T, Activation A> inline void few(const Product& p, int row, int count, int panel, Ahead ahead) {
+  switch (count) {
+  case 1: return tile<T, A, 1, kVectors>(p, row, panel, 0, ahead);
+  case 2: return tile<T, A, 2, kVectors>(p, row, panel, 0, ahead);
+  case 3: return tile<T, A, 3, kVectors>(p, row, panel, 0, ahead);
+  case 4: return tile<T, A, 4, kVectors>(p, row, panel, 0, ahead);
+  case 5: return tile<T, A, 5, kVectors>(p, row, panel, 0, ahead);
+  case 6: return tile<T, A, 6, kVectors>(p, row, panel, 0, ahead);
+  }
+}
+
+// Up to 12 rows wait for memory: a tile, or two as alike as can be, so that each fetches as much of the next panel as its work
+// leaves time for.
+template <class T, Activation A> void few_rows(const Product& p, int panel, const std::byte* next) {
+  constexpr int kLines = kGroupBytes<T> / 64;
+  const int count = p.rows <= 6 ? p.rows : (p.rows + 1) / 2, lines = p.rows <= 6 ? kLines : kLines / 2;
+  few<T, A>(p, 0, count, panel, p.rows == 1 ? Ahead{} : Ahead{next, lines});
+  if (count < p.rows) few<T, A>(p, count, p.rows - count, panel, {next + 64 * lines, kLines - lines});
+}
+
 template <class T, Activation A> void panels(const Product& p, int first, int last) {
-  constexpr int V = kVectors;
   int panel = first;
   if (p.rows == 1) // alone leaves too few sums to add to while others wait
-    for (; panel + 4 <= last; panel += 4) tile<T, A, 1, 4 * V>(p, 0, panel);
-  const int each = p.rows < 12 ? 6 : 12, tiles = (p.rows + each - 1) / each;
+    for (; panel + 4 <= last; panel += 4) tile<T, A, 1, 4 * kVectors>(p, 0, panel);
+  const int tiles = (p.rows + 11) / 12;
   constexpr int kLines = kGroupBytes<T> / 64;
   const int lines = (kLines + tiles - 1) / tiles; // the next panel is fetched by all tiles of this one
   for (; panel < last; panel++) {
     const std::byte* next = p.matrix->panels + (panel + 1) * p.matrix->panel_bytes;
+    if (p.rows <= 12) {
+      few_rows<T, A>(p, panel, next);
+      continue;
+    }
     const auto ahead = [&](int row) {
-      const int line = row / each * lines;
-      return p.rows == 1 || row % each ? Ahead{} : Ahead{next + 64 * line, std::min(lines, kLines - line)};
+      const int line = row / 12 * lines;
+      return row % 12 ? Ahead{} : Ahead{next + 64 * line, std::min(lines, kLines - line)};
     };
     int row = 0;
     for (; row + 12 <= p.rows; row += 12) halves<T, A, 12>(p, row, panel, ahead(row));
-    if (row && p.rows - row == 8) {
+    if (p.rows - row == 8) {
       halves<T, A, 8>(p, row, panel, ahead(row));
       continue;
     }
-    if (p.rows - row >= 6) {
-      tile<T, A, 6, V>(p, row, panel, 0, ahead(row));
-      row += 6;
-    }
-    switch (p.rows - row) {
-    case 1: tile<T, A, 1, V>(p, row, panel, 0, ahead(row)); break;
-    case 2: tile<T, A, 2, V>(p, row, panel, 0, ahead(row)); break;
-    case 3: tile<T, A, 3, V>(p, row, panel, 0, ahead(row)); break;
-    case 4: tile<T, A, 4, V>(p, row, panel, 0, ahead(row)); break;
-    case 5: tile<T, A, 5, V>(p, row, panel, 0, ahead(row)); break;
-    }
+    for (; row < p.rows; row += 6) few<T, A>(p, row, std::min(6, p.rows - row), panel, ahead(row));
   }
 }
 

@@ -19,7 +19,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +223,7 @@ def find_model(name: str) -> Path:
 @cache
 def shipped_models() -> dict[str, Path]:
     """Name -> folder of the models inside the installed package, or of the checkout it is installed from."""
-    places = [Path(str(files("weft"))) / "models", Path(__file__).parents[2] / "models"]
+    places = [Path(__file__).parent / "models", Path(__file__).parents[2] / "models"]
     found = {path.name: path for place in reversed(places) if place.is_dir()
              for path in place.iterdir() if (path / MANIFEST).exists()}
     return dict(sorted(found.items()))

@@ -12,21 +12,24 @@ from typing import Any
 from weft.bundle import CHAT_TEMPLATE, Bundle, read_json, save_bundle, write_flushed, write_together
 from weft.card import imported_card
 from weft.errors import BundleError, ConfigError, UnknownNameError, UsageError, WeftError
-from weft.families.family import Family, families, find_family, settle
+from weft.families.family import Family, families, find_family, settle, wholes
 from weft.families.foreign import PROBLEMS, ForeignConfig
 from weft.families.generation import KEYS, read_generation, write_generation
+from weft.families.wholes import text_config, text_tensors
 from weft.foreign_weights import INDEX, read_tensors, read_weights, write_weights, written
 from weft.pooling import pooling_files, read_pooling
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
 from weft.spec.tagged import from_dict
-from weft.tensors import write_file
+from weft.tensors import Stored, write_file
 from weft.text import Tokenizer
 from weft.text.chat import special_texts
 from weft.text.foreign import read_chat_template, read_tokenizer, special_ids, special_roles, tokenizer_files
 from weft.text.multilingual import language_code
 
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
+PASSED_OVER = ["consolidated*", "original/*", "onnx/*", "openvino/*", "*.fp16.*", "*.bf16.*"]
+"""The same weights again, by their authors' own names, for other programs, or in fewer bits."""
 TASKS = {"encoder-decoder": "translate", "decoder-only": "complete", "encoder-only": "fill"}
 """What a language model of each kind is for; other heads say it themselves."""
 HEAD_TASKS = {"classification": "classify", "tag": "tag", "embedding": "embed"}
@@ -56,7 +59,7 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
     if Path(out).exists() and Path(out).samefile(folder):
         raise UsageError(f"{out} is the checkpoint itself, whose config.json would be lost; choose another folder")
     name, family, config = read_config(folder, ignore_keys)
-    stored = read_tensors(folder)
+    stored, beside = read_text_tensors(folder)
     config = settle(family, config, stored, lambda name, other: stored[name].equals(stored[other]))
     tokenizer = read_tokenizer(folder)
     roles = special_roles(folder, tokenizer)
@@ -65,7 +68,7 @@ def import_checkpoint(source: str | Path, out: str | Path, *, ignore_keys: Itera
         config = replace(config, head=read_pooling(folder, config.head))
     tensors, dropped = read_weights(folder, family, config, stored)
     generation, passed_over = read_defaults(folder, config)
-    dropped += passed_over
+    dropped += [*beside, *passed_over]
     task = TASKS[config.kind] if isinstance(config.head, c.LanguageModelHead) else HEAD_TASKS[config.head.type]
     card = imported_card(config, family=name, source=Path(str(source)).name, task=task,
                          size=sum(tensor.bits.nbytes for tensor in tensors.values()), dropped=dropped, generation=generation)
@@ -101,7 +104,7 @@ def find_checkpoint(source: str) -> Path:
     except ImportError as error:
         raise UsageError(f"no folder {source}; to fetch it from the hub: pip install 'weft[hub]'") from error
     try:
-        return Path(snapshot_download(source, allow_patterns=FETCHED))
+        return Path(snapshot_download(source, allow_patterns=FETCHED, ignore_patterns=PASSED_OVER))
     except Exception as error:  # the library's own tree of errors, and those of its HTTP client
         raise BundleError(f"no folder {source}, and it cannot be fetched from the hub: {error}. Is the machine online, the "
                           f"name right, and access granted?") from error
@@ -109,12 +112,7 @@ def find_checkpoint(source: str) -> Path:
 
 def read_config(folder: Path, ignore_keys: Iterable[str] = ()) -> tuple[str, Family, c.ModelConfig]:
     """Name of the family, the family, and the model's config."""
-    path = folder / "config.json"
-    values = read_json(path)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a {type(values).__name__}; a Hugging Face checkpoint has a table of keys there")
-    if not isinstance(values.get("model_type"), str):
-        raise ConfigError(f"{path} names no model_type; it is no Hugging Face checkpoint")
+    values, _ = read_values(folder)
     name, family = find_family(values["model_type"])
     foreign = ForeignConfig(values)
     foreign.expect("add_cross_attention", False)
@@ -124,6 +122,24 @@ def read_config(folder: Path, ignore_keys: Iterable[str] = ()) -> tuple[str, Fam
     config = _read_model(family, foreign, head)
     foreign.refuse_unread((*getattr(family, "IGNORED", ()), *ignore_keys))
     return name, family, config
+
+
+def read_values(folder: Path) -> tuple[dict[str, Any], bool]:
+    """config.json of the model that reads text, and whether that is within another. Raises BundleError or ConfigError."""
+    path = folder / "config.json"
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}; a Hugging Face checkpoint has a table of keys there")
+    if not isinstance(values.get("model_type"), str):
+        raise ConfigError(f"{path} names no model_type; it is no Hugging Face checkpoint")
+    whole = wholes(find_family(values["model_type"])[1]).get(values["model_type"])
+    return (values, False) if whole is None else (text_config(values, whole), True)
+
+
+def read_text_tensors(folder: Path) -> tuple[dict[str, Stored], list[tuple[str, str]]]:
+    """Tensors of the model that reads text, and (name, reason) of those around it. Raises BundleError."""
+    stored = read_tensors(folder)
+    return text_tensors(stored) if read_values(folder)[1] else (stored, [])
 
 
 def _read_model(family: Family, foreign: ForeignConfig, head: str) -> c.ModelConfig:
@@ -176,14 +192,13 @@ def read_defaults(folder: Path, config: c.ModelConfig) -> tuple[dict[str, Any], 
 
     Raises ConfigError.
     """
-    path = folder / "generation_config.json"
-    path = path if path.is_file() else folder / "config.json"
-    values = read_json(path)
+    path, (text, _) = folder / "generation_config.json", read_values(folder)
+    path, values = (path, read_json(path)) if path.is_file() else (folder / "config.json", text)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; it must be a table of keys")
     if config.decoder is None or not isinstance(config.head, c.LanguageModelHead):
         return {"beams": 1}, []
-    ends = values.get("eos_token_id") or read_json(folder / "config.json").get("eos_token_id")
+    ends = values.get("eos_token_id") or text.get("eos_token_id")
     try:
         found, dropped = read_generation(values | {"eos_token_id": ends}, config)
         from_dict(GenerationOptions, found)

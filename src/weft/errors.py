@@ -17,7 +17,6 @@ A message names the value, the limit, the likely cause and the next step.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -33,6 +32,8 @@ class UnknownNameError(UsageError):
     """A name is not in its closed set; the message suggests the nearest known one, or gives the `hint`."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        import difflib  # here, for every start of the command would wait for it
+
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
         hint = hint or (f" Did you mean {near[0]!r}?" if near else "")

@@ -28,7 +28,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 def read_weights(folder: Path, family: Family, config: c.ModelConfig, stored: Mapping[str, Stored]
                  ) -> tuple[dict[str, Stored], list[tuple[str, str]]]:
     """Our tensors, and (name, reason) of foreign ones that are dropped. Raises BundleError that lists every fault."""
-    foreign = _normalised(folder, stored, family, config)
+    foreign, given = _normalised(folder, stored, family, config)
     table = parameters(config)
     found: dict[str, Stored] = {}
     faults: list[str] = []
@@ -52,13 +52,13 @@ def read_weights(folder: Path, family: Family, config: c.ModelConfig, stored: Ma
             found |= _apply(rule, [foreign[name] for name in rule.theirs], table, faults)
     faults += [f"{name} differs from {other}, which config.json says it is tied to (tie_word_embeddings)"
                for name, other in copies if not foreign[name].equals(foreign[other])]
-    dropped = [(name, f"tied to {other}") for name, other in copies]
+    dropped = [(given[name], f"tied to {given[other]}") for name, other in copies]
     for name, tensor in foreign.items():
         reason = next((why for pattern, why in family.DROPPED if fnmatchcase(name, pattern)), "")
         if name not in used and reason:
-            dropped.append((name, reason))
+            dropped.append((given[name], reason))
         elif name not in used:
-            faults.append(f"{name} {list(tensor.shape)} is not in the model")
+            faults.append(f"{given[name]} {list(tensor.shape)} is not in the model")
     if faults:
         raise BundleError(f"{folder}: the tensors do not belong to config.json: {'; '.join(faults)}")
     broken = sorted(name for name in used if foreign[name].has_nan())
@@ -107,12 +107,13 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
         return _read_shards(folder, index)
     if (folder / "model.safetensors").is_file():
         return read_file(folder / "model.safetensors", others=True)
+    way_out = "model.save_pretrained(folder, safe_serialization=True) in transformers"
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise BundleError(f"{folder} has its weights in {', '.join(pickles[:3])}, which Weft does not open: such files can "
-                          f"run code. Where you trust them, convert: model.save_pretrained(folder, safe_serialization=True) "
-                          f"in transformers")
-    raise BundleError(f"{folder} has no model.safetensors")
+                          f"run code. Where you trust them, convert: {way_out}")
+    raise BundleError(f"{folder} has no model.safetensors. If the original has pickle weights (.bin) only, which can run code "
+                      f"and which Weft neither opens nor fetches, convert them where you trust them: {way_out}")
 
 
 def _read_shards(folder: Path, index: Path) -> dict[str, Stored]:
@@ -141,21 +142,24 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Stored]:
     return found
 
 
-def _normalised(folder: Path, tensors: Mapping[str, Stored], family: Family, config: c.ModelConfig) -> dict[str, Stored]:
-    """Names as the family's rules have them: old names of norms, and the base model's tensors without their prefix."""
-    renamed: dict[str, Stored] = {}
-    for name, tensor in tensors.items():
+def _normalised(folder: Path, tensors: Mapping[str, Stored], family: Family, config: c.ModelConfig
+                ) -> tuple[dict[str, Stored], dict[str, str]]:
+    """Tensors by the names that the family's rules have, and the name of each in the file: there may be old names of norms,
+    and the base model's tensors without their prefix."""
+    renamed: dict[str, str] = {}
+    for given in tensors:
+        name = given
         for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
             if name.endswith(old):
                 name = name.removesuffix(old) + new
         if name in renamed:
             raise BundleError(f"{folder} has {name} twice, once by its old name (.gamma or .beta)")
-        renamed[name] = tensor
+        renamed[name] = given
     prefix = family.PREFIX
     if prefix and not any(name.startswith(prefix) for name in renamed):
         theirs = {name for rule in family.rules(config) for name in rule.theirs}
-        renamed = {name if name in theirs else prefix + name: tensor for name, tensor in renamed.items()}
-    return renamed
+        renamed = {name if name in theirs else prefix + name: given for name, given in renamed.items()}
+    return {name: tensors[given] for name, given in renamed.items()}, renamed
 
 
 # ---------------------------------------------------------------- out

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -18,17 +18,14 @@ from weft.decode.defaults import beside_draft, override
 from weft.decode.guided import Guide, Vocabulary, guide, is_guided
 from weft.decode.inputs import Ids, Input, Place, input_of, inputs_of, one_or_several, places, rows_of, seeds_of
 from weft.decode.mbr import most_alike
-from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.score import score
 from weft.decode.shortlist import ShortlistRunner
 from weft.decode.strategies.strategy import Stops
-from weft.decode.tracing import check_selection, described
 from weft.decode.wording import Wording
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
 from weft.spec import config as c
 from weft.spec.decoding import GenerationOptions
-from weft.spec.decoding_trace import DecodingTrace
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.presets import preset as named_preset
 from weft.spec.ranges import COUNT, check_choice, check_number, shown
@@ -43,10 +40,12 @@ from weft.tasks.task import fitted
 from weft.text import StreamDecoder, Tokenizer
 from weft.text.chat import render, special_texts
 from weft.text.controls import Controls
-from weft.text.multilingual import language_code
 from weft.text.sentences import split_to_fit
 from weft.text.shortlist import Shortlist
 from weft.text.stops import StopFilter, first_stop, may_complete
+
+if TYPE_CHECKING:
+    from weft.spec.decoding_trace import DecodingTrace
 
 TooLong = Literal["split", "refuse"]
 BATCH_ROWS = 128
@@ -134,6 +133,8 @@ class Model:
     @cached_property
     def languages(self) -> dict[str, int]:
         """Codes of the languages that a many-to-many translator knows (de, de_DE, deu_Latn, ...) -> ids of their tokens."""
+        from weft.text.multilingual import language_code
+
         found = {language_code(token): index for token, index in self.tokenizer.special_tokens.items()}
         return {code: index for code, index in sorted(found.items()) if code}
 
@@ -415,6 +416,9 @@ class Model:
         None for all. Raises UsageError for numbers that the model does not have, and for a blank text to translate.
         """
         chosen, given = self._decoding(options, draft), one_or_several(texts)
+        from weft.decode.recorder import Recorder
+        from weft.decode.tracing import check_selection, described
+
         check_selection(self.config, candidates, layers, heads)
         if chosen.mbr:
             raise UsageError(f"mbr={chosen.mbr} chooses among whole answers, which a trace of one does not show; leave it out")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import transformers
 
 import weft
 from tests.bundles import checkpoint, edit
+from tests.conformance import checkpoints as hf
 from weft.bundle import open_bundle
 from weft.convert import export_bundle, import_checkpoint
 from weft.errors import ConfigError
+from weft.families import bart
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "bart", "t5"])
@@ -52,3 +56,20 @@ def test_other_problems_are_refused(tmp_path: Path) -> None:
     edit(folder / "config.json", problem_type="ordinal_regression")
     with pytest.raises(ConfigError, match="problem_type = 'ordinal_regression', which Weft does not do; it does 'single_la"):
         import_checkpoint(folder, tmp_path / "weft")
+
+
+@torch.no_grad()
+def test_mbart_begins_with_the_texts_last_token(tmp_path: Path) -> None:
+    """Whatever decoder_start_token_id says, as transformers' class does."""
+    example = bart.TINY | {"decoder_start_token_id": 9}
+    theirs = hf.make_checkpoint(tmp_path / "hf", "mbart", "MBartForSequenceClassification", example)
+    ours = weft.load(import_checkpoint(tmp_path / "hf", tmp_path / "weft").path, precision="fp32")
+    text = [5, 11, 7, 2]
+    np.testing.assert_allclose(ours.runner.score([text])[0], theirs(torch.tensor([text])).logits[0], atol=1e-4)
+    assert open_bundle(export_again(tmp_path)).config == ours.config
+
+
+def export_again(folder: Path) -> Path:
+    """The bundle `weft` in that folder, exported and imported again."""
+    export_bundle(open_bundle(folder / "weft"), folder / "out")
+    return import_checkpoint(folder / "out", folder / "again").path

@@ -213,6 +213,8 @@ def test_export_of_other_heads(made: Any, name: str, architecture: str) -> None:
 def check_export(folder: Path, theirs: Any) -> None:
     out = export_bundle(open_bundle(folder / "weft"), folder / "again")
     before, after = read_tensors(folder / "hf"), read_tensors(out)
+    dropped = {name for name, _ in import_checkpoint(folder / "hf", folder / "once_more").dropped}
+    assert set(before) - set(after) == dropped & set(before), "all that is not exported has been named, as the file has it"
     for tensor, stored in after.items():
         assert stored.kind == before[tensor].kind
         assert np.array_equal(stored.bits, before[tensor].bits), tensor

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import transformers
 
 from tests.bundles import checkpoint
 from tests.text.test_foreign import ROBERTA, WORDPIECES, fill, small_bytes, trained
+from tests.variants import ENCODER
 from weft.convert import import_checkpoint
 from weft.model import Model, load
-from weft.tasks.tag import WORD
+from weft.spec import config as c
+from weft.tasks.tag import WORD, entities, tag_rows
 
 TEXTS = ["Angela Merkel visited Sofia, Bulgaria.", "I didn't see U.S. troops (in 2020-21)", "  the  well\n\tthe. ",
-         "東京 😀 and é!",
+         "東京 😀 and é!", "iPhone手机在Sofia的 ひらがな และไทย", "नई दिल्ली। e\u0301te\u0301",
          "@them https://x.y/z, O’Neil's", "a\x00\u200b b", "the well " * 60]
 LABELS = {str(index): f"L{index}" for index in range(7)}
 UNIGRAM = {"vocab_size": 180, "model_type": "unigram"}
@@ -61,3 +65,21 @@ def spied(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
     monkeypatch.setattr(model.runner, "score_all", note)
     return rows
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("北京是iPhone", ["北", "京", "是", "iPhone"]), ("नई दिल्ली।", ["नई", "दिल्ली", "।"]), ("cafe\u0301s", ["cafe\u0301s"]),
+    ("مُحَمَّد هنا", ["مُحَمَّد", "هنا"]), ("می\u200cروم", ["می\u200cروم"]), ("Zürich-based U.S.", ["Zürich-based", "U.S", "."])])
+def test_words_of_running_text(text: str, words: list[str]) -> None:
+    assert WORD.findall(text) == words
+
+
+def test_several_words_on_one_token_are_one_entity() -> None:
+    """A SentencePiece may be several characters of Chinese: of them only the first begins a name."""
+    logits = np.array([[0.0, 5.0, 0.0], [0.0, 5.0, 0.0], [5.0, 0.0, 0.0]], np.float32)
+    runner = type("Runner", (), {"score_all": lambda self, rows: [logits]})()
+    config = replace(ENCODER, head=c.TagHead(("O", "B-LOC", "I-LOC")), embedding=c.Embedding("none"))
+    (tags, shares), = tag_rows(runner, config, [([7, 8, 9], [0, 0, 1, 2])])
+    assert tags == ["B-LOC", "I-LOC", "B-LOC", "O"]
+    found = entities("北京上海", [(0, 1), (1, 2), (2, 3), (3, 4)], tags, shares)
+    assert [(one.text, one.start, one.end) for one in found] == [("北京", 0, 2), ("上", 2, 3)]

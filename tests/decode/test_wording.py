@@ -15,6 +15,7 @@ from tests.text.test_foreign import shared
 from tests.text.test_forms import TOKENIZERS
 from weft.decode.wording import Wording
 from weft.errors import UsageError
+from weft.spec.decoding import GenerationOptions
 from weft.text import Tokenizer
 from weft.text.forms import Forms
 
@@ -51,6 +52,16 @@ def test_a_mark_that_joins_others() -> None:
     """"(." is one piece of Phi-3's, "." another."""
     tokenizer = Tokenizer.load(shared("phi3/hf_tokenizer.json"))
     assert tokenizer.tokens(Wording(tokenizer, continues=True).in_ids({"suffix": "."})["suffix"]) == ["."]
+
+
+@pytest.mark.parametrize("option", ["prefix", "suffix"])
+def test_what_is_no_row_of_a_prefix_is_refused_and_not_taken_for_none(option: str) -> None:
+    wording = Wording(TOKENIZERS["metaspace_bpe"], continues=False)
+    for none in (None, "", (), []):
+        assert GenerationOptions(**wording.in_ids({option: none})) == GenerationOptions()
+    for wrong in (0, False, {}, 0.0):
+        with pytest.raises(UsageError, match=f"{option} is .*; it must be a list of token ids"):
+            GenerationOptions(**wording.in_ids({option: wrong}))
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.bundles import values
 from weft.convert import foreign_config
 from weft.errors import WeftError
-from weft.families.family import find_family
+from weft.families.family import families, find_family
 from weft.families.foreign import ForeignConfig
 from weft.spec import config as c
 
@@ -91,7 +92,6 @@ def test_first_names_of_longrope(kind: str) -> None:
     ("gemma2", {"sliding_window_size": 8}, "sliding_window_size"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
     ("gemma3", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
-    ("gemma3", {"model_type": "gemma3"}, "gemma3"),
     ("phi3", {"rope_scaling": {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}},
      "decoder.position.scaling.short and long must be 48 numbers above 0 each, one for every pair of channels that turn"),
     ("phi3", {"rope_scaling": {"type": "su", "long_factor": [1.0]}}, "type 'longrope' without short_factor"),
@@ -104,10 +104,13 @@ def test_what_weft_does_not_do_is_refused_by_name(name: str, changes: dict[str, 
         read(name, **changes)
 
 
-def test_several_labels_at_once_come_in_and_go_out() -> None:
-    _, family = find_family("mistral")
-    foreign = ForeignConfig({**FILES["mistral"], "problem_type": "multi_label_classification",
-                             "id2label": {"0": "a", "1": "b"}})
-    config = family.read_config(foreign, "classification")
-    assert config.head == c.ClassificationHead(("a", "b"), "last", bias=False, multi_label=True)
+CLASSIFIERS = [name for name, family in families() if "classification" in family.ARCHITECTURES.values()]
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_several_labels_at_once_come_in_and_go_out(name: str) -> None:
+    family = dict(families())[name]
+    foreign = values(name, "classification", problem_type="multi_label_classification", id2label={"0": "a", "1": "b"})
+    config = family.read_config(ForeignConfig(foreign), "classification")
+    assert isinstance(config.head, c.ClassificationHead) and config.head.multi_label and config.head.labels == ("a", "b")
     assert foreign_config(family, config)["problem_type"] == "multi_label_classification"

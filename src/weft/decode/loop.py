@@ -10,16 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weft.decode.ahead import Ahead
 from weft.decode.chain import Chain
 from weft.decode.constraints import check
-from weft.decode.guess import Draft, Lookup
 from weft.decode.processors import Processor
-from weft.decode.recorder import Recorder
 from weft.decode.rows import Request
 from weft.decode.strategies import choose
 from weft.decode.strategies.strategy import Batch, Stops, Strategy
@@ -27,6 +25,9 @@ from weft.errors import UsageError, WindowError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis
 from weft.spec.runner import Runner, Step
+
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
 
 Ids = Sequence[int]
 Items = Generator[GenerationEvent | Step, None, None]
@@ -96,6 +97,8 @@ def _all(batch: Batch, draft: Runner | None, steps: bool, strategy: type[Strateg
     if draft is None and not batch.options.lookup:
         yield from _decode(batch, steps, strategy)
         return
+    from weft.decode.guess import Draft, Lookup  # here, for plain decoding need not wait for them
+
     for request in batch.requests:
         one = replace(batch, requests=[request])
         guesser = Lookup(request, batch.options.lookup) if draft is None else Draft(replace(one, runner=draft))

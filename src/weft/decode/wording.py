@@ -58,7 +58,7 @@ class Wording:
 
     def _prefix(self, name: str, value: Any) -> Any:
         if not isinstance(value, str) or not value:
-            return value or ()
+            return () if value in (None, "") else value
         if self._continues:
             return self._spelling(name, value, 0)
         row = tuple(self._tokenizer.encode(value))
@@ -67,7 +67,9 @@ class Wording:
         return row
 
     def _suffix(self, name: str, value: Any) -> Any:
-        return self._spelling(name, value, 0) if isinstance(value, str) and value else value or ()
+        if not isinstance(value, str) or not value:
+            return () if value in (None, "") else value
+        return self._spelling(name, value, 0)
 
     def _tokens(self, name: str, value: Any) -> Any:
         return [self._token(name, item) for item in _each(value)]

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from weft.errors import UnknownNameError
 from weft.families.foreign import ForeignConfig
 from weft.families.rules import Rule
+from weft.families.wholes import Whole
 from weft.spec import config as c
 
 
@@ -26,7 +27,8 @@ class Family(Protocol):
     EXAMPLES: name -> keyword arguments of a small foreign config; the first is the plain one, the others are odd.
 
     A family whose config.json leaves open what its tensors tell has `settle(config, names, same)` too: the config for a
-    checkpoint with tensors of these names, of which same(name, other) says whether they are equal.
+    checkpoint with tensors of these names, of which same(name, other) says whether they are equal. One whose models stand
+    within others that read more than text has `WHOLES`: their `model_type` -> weft.families.wholes.Whole.
     """
 
     MODEL_TYPES: Sequence[str]
@@ -58,12 +60,16 @@ def families() -> Iterator[tuple[str, Family]]:
 
 
 def find_family(model_type: str) -> tuple[str, Family]:
-    """The family that reads this `model_type`. Raises UnknownNameError with the nearest."""
+    """The family that reads this `model_type`, or the text model within it. Raises UnknownNameError with the nearest."""
     known: dict[str, tuple[str, Family]] = {}
     for name, module in families():
-        known |= dict.fromkeys(module.MODEL_TYPES, (name, module))
-    text_part = f"{model_type}_text"
+        known |= dict.fromkeys([*module.MODEL_TYPES, *wholes(module)], (name, module))
     if model_type not in known:
-        raise UnknownNameError("model_type", model_type, known, f" It reads more than text; its text-only part, "
-                               f"{text_part!r}, is what Weft reads." if text_part in known else "")
+        raise UnknownNameError("model_type", model_type, known)
     return known[model_type]
+
+
+def wholes(family: Family) -> Mapping[str, Whole]:
+    """`model_type` -> what is around the family's model in such checkpoints."""
+    found: Mapping[str, Whole] = getattr(family, "WHOLES", {})
+    return found

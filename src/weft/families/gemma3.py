@@ -1,6 +1,7 @@
-"""Gemma 3 (Gemma Team 2025), text models: Gemma 2 with query and key norms for caps, five local layers to a global one.
+"""Gemma 3 (Gemma Team 2025): Gemma 2 with query and key norms for caps, five local layers to a global one.
 
-Local layers have rotary positions with a base of their own.
+Local layers have rotary positions with a base of their own. Those of 4B parameters and more read images too; of them this is
+the text model.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from weft.families.foreign import ForeignConfig
 from weft.families.gemma2 import read_sandwich, write_sandwich
 from weft.families.layer_types import KINDS, NAMES
 from weft.families.rotary import read_rotary, rotary_keys
+from weft.families.wholes import Whole
 from weft.spec import config as c
 
 MODEL_TYPES = ("gemma3_text",)
 ARCHITECTURES = {"Gemma3ForCausalLM": "language_model", "Gemma3TextForSequenceClassification": "classification"}
+WHOLES = {"gemma3": Whole("gemma3_text", {"Gemma3ForConditionalGeneration": "Gemma3ForCausalLM"}, (
+    "vision_config", "mm_tokens_per_image", "boi_token_index", "eoi_token_index", "image_token_index", "boi_token_id",
+    "eoi_token_id", "image_token_id"), passed_over=("final_logit_softcapping",))}
 PREFIX = llama.PREFIX
 DROPPED = llama.DROPPED
 IGNORED = ("cache_implementation",)

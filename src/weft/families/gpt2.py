@@ -38,7 +38,7 @@ def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
         norm=c.LayerNorm(foreign.get("layer_norm_epsilon", 1e-5)), placement="pre", position=c.Learned(), final_norm=True)
     return c.ModelConfig(vocabulary, width, decoder=stack, embedding=c.Embedding("target" if tied else "none", "none"),
                          head=c.LanguageModelHead() if head == "language_model" else
-                         c.ClassificationHead(foreign.labels(), "last", bias=False),
+                         c.ClassificationHead(foreign.labels(), "last", bias=False, **foreign.problem),
                          special=foreign.special(vocabulary, bos=50256, eos=50256), window=c.Window(window, window))
 
 

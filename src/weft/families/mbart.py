@@ -26,7 +26,10 @@ STACK = replace(bart.STACK, placement="pre", final_norm=True)
 
 
 def read_config(foreign: ForeignConfig, head: str) -> c.ModelConfig:
-    return read_with(foreign, head, STACK, foreign.get("vocab_size", 50265), SPECIAL)
+    config = read_with(foreign, head, STACK, foreign.get("vocab_size", 50265), SPECIAL)
+    if head == "classification" and config.special.eos is not None:  # the decoder begins with the text's own last token
+        config = replace(config, special=replace(config.special, start=config.special.eos))
+    return config
 
 
 def write_config(config: c.ModelConfig) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from weft.errors import UsageError
@@ -67,6 +66,8 @@ def check_number(name: str, value: Any, kind: type, within: Range | None = None,
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Raises UsageError, with the nearest, for a value that is none of them."""
     if not isinstance(value, str) or value not in choices:
+        from difflib import get_close_matches  # here, for every start of the command would wait for it
+
         near = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         *others, last = [repr(choice) for choice in choices]
         raise UsageError(f"{name} is {shown(value)}; it must be {', '.join(others)} or {last}"

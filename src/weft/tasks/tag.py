@@ -25,7 +25,15 @@ from weft.text import Tokenizer
 if TYPE_CHECKING:
     from weft.spec.training import TrainingOptions
 
-WORD = re.compile(r"https?://\S+|[@#]\w+|\w+(?:[-.’]\w+)*|['’]\w+|\S")
+UNSPACED = (r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+            r"\U00020000-\U0003ffff")
+"""Thai, Lao, Burmese, Khmer, Kana and Han, which are written without spaces: each character counts as a word, as in BERT."""
+MARKS = (r"\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+         r"\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0900-\u0963\u0966-\u0df3\u1ab0-\u1aff\u1dc0-\u1dff"
+         r"\u200c\u200d\u20d0-\u20ff\ufe20-\ufe2f")
+"""What is part of a word and no letter to \\w: combining marks, all of the scripts of India, and joiners."""
+LETTER = rf"(?![{UNSPACED}])[\w{MARKS}]"
+WORD = re.compile(rf"https?://\S+|[@#]\w+|(?:{LETTER})+(?:[-.’](?:{LETTER})+)*|['’](?:{LETTER})+|\S")
 """A word of running text: an address, a handle, letters and digits with joints inside, a clitic, or one sign."""
 
 
@@ -124,7 +132,7 @@ def tag_words(runner: Any, tokenizer: Tokenizer, config: c.ModelConfig, sentence
 def tag_rows(runner: Any, config: c.ModelConfig, rows: Sequence[tuple[Sequence[int], Sequence[int | None]]]
              ) -> list[tuple[list[str], list[float]]]:
     """Tags of the words of each row of ids, with their probabilities; rows: ids, and the places of words' first tokens.
-    A word without a token is outside (O)."""
+    A word without a token is outside (O); one that stands on the token of the word before goes on with it (B- to I-)."""
     assert isinstance(config.head, c.TagHead)
     labels = config.head.labels
     read = [(ids, [at for at in firsts if at is not None]) for ids, firsts in rows]
@@ -133,7 +141,9 @@ def tag_rows(runner: Any, config: c.ModelConfig, rows: Sequence[tuple[Sequence[i
     for (_, given), (_, firsts) in zip(rows, read, strict=True):
         best = iter(zip(*_best(next(scored)[firsts].astype(np.float64), labels), strict=True)) if firsts else iter(())
         answers = [("O", 1.0) if at is None else next(best) for at in given]
-        found.append(([tag for tag, _ in answers], [share for _, share in answers]))
+        same = [at is not None and at == before for at, before in zip(given, [None, *given], strict=False)]
+        found.append(([f"I-{tag[2:]}" if joined and tag.startswith("B-") else tag
+                       for (tag, _), joined in zip(answers, same, strict=True)], [share for _, share in answers]))
     return found
 
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weft.errors import TokenizerError, UsageError
 from weft.spec.config import SpecialTokens
 from weft.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import subprocess
 
 TEMPLATE_BYTES = 1_000_000
 CHARACTERS = 4_000_000
@@ -83,6 +85,8 @@ def _order(template: str, variables: Mapping[str, Any]) -> bytes:
 
 
 def _run(order: bytes) -> subprocess.CompletedProcess[bytes]:
+    import subprocess  # here, for every start of the command would wait for it
+
     environment = {name: os.environ[name] for name in ("TZ", "SYSTEMROOT") if name in os.environ}
     try:
         return subprocess.run([sys.executable, "-I", "-S", str(_CHILD)], input=order, capture_output=True, check=False,

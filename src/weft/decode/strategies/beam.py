@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.decode.recorder import Recorder
 from weft.decode.rows import Request, Rows
 from weft.decode.strategies.beams import Beams, Candidates, best_candidates, first_beams, next_beams
 from weft.decode.strategies.single import length_penalty
@@ -19,6 +19,9 @@ from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, StepEvent, TokenEvent, Top
 from weft.spec.runner import Best
+
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
 
 UNSEEN = 1e-9
 """Least attention that coverage counts with, so that a source token nobody looked at costs much, but not everything."""

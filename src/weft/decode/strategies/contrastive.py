@@ -9,15 +9,18 @@ chosen so too, an encoder-decoder's h_j begin with its start token, and the end 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.decode.recorder import Recorder
 from weft.decode.strategies.single import SingleRow
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.decode.watched import Seen
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
+
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
 
 
 @dataclass(frozen=True)

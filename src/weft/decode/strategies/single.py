@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from weft.decode.recorder import Recorder
 from weft.decode.rows import Rows
 from weft.decode.strategies.strategy import Batch, Outcome
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import FinishedEvent, GenerationEvent, Hypothesis, TokenEvent, Top
 from weft.spec.runner import Best
+
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
 
 
 class SingleRow:

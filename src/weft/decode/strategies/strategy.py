@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from weft.decode.ahead import Ahead
 from weft.decode.chain import Chain
-from weft.decode.recorder import Recorder
 from weft.decode.rows import Request, Rows
 from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import GenerationEvent, Reason
 from weft.spec.runner import Best, Runner
+
+if TYPE_CHECKING:
+    from weft.decode.recorder import Recorder
 
 Stops = Callable[[Request, Sequence[int]], bool]
 """Whether what a request has generated so far ends it, besides end-of-sequence: a stop string, say."""

@@ -77,20 +77,19 @@ class Ahead:
              ) -> np.ndarray | Best:
         if trace is not None:
             raise NotImplementedError("a recorder watches the runner below, where every token is read")
-        (token,), asked = tokens.tolist(), (best, tuple(banned))
+        token = int(tokens[0])
         self._tokens.append(token)
         expected = self.proposal
-        if expected is not None and expected.token == token and asked == self._asked:
+        if expected is not None and expected.token == token and self._asked == (best, tuple(banned)):
             self._right += 1
         else:
-            self._read(token, best, banned)
-            self._asked = asked
+            self._read(tokens, best, banned)
         if self.recorder is not None:
             self.recorder.seen = self.recorder.seen_ahead[self._right]
-        return _row(self._scores, self._right)
+        return _row(self._scores, self._right) if self._guesses else self._scores
 
-    def _read(self, token: int, best: int | None, banned: Sequence[int]) -> None:
-        """Read `token` and what may follow it, instead of what is left of the last guesses."""
+    def _read(self, tokens: np.ndarray, best: int | None, banned: Sequence[int]) -> None:
+        """Read the token [1] and what may follow it, instead of what is left of the last guesses."""
         if self._guesses:
             self.guesser.learn(self._right, len(self._guesses))
             if self._right < len(self._guesses):
@@ -99,7 +98,9 @@ class Ahead:
         self._guesses, self._right = self.guesser.guess(self._tokens, room) if room > 0 else [], 0
         if self.recorder is not None:
             self.recorder.guessed(self.request, self._guesses)
-        self._scores = self.runner.step(np.array([[token, *(guess.token for guess in self._guesses)]]), best, banned)
+        if self._guesses:
+            tokens, self._asked = np.array([[*tokens, *(guess.token for guess in self._guesses)]]), (best, tuple(banned))
+        self._scores = self.runner.step(tokens, best, banned)
 
     def gather(self, rows: np.ndarray) -> None:
         self.runner.gather(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 
 import numpy as np
@@ -52,9 +52,9 @@ class Lookup:
         return ()
 
 
-def _runs(tokens: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _runs(tokens: Sequence[int], start: int, stop: int) -> list[tuple[int, tuple[int, ...]]]:
     """(where it ends, run) of every run of tokens that ends at start + 1 to `stop`."""
-    return ((end, tuple(tokens[end - size : end])) for end in range(start + 1, stop + 1) for size in RUNS if size <= end)
+    return [(end, tuple(tokens[end - size : end])) for end in range(start + 1, stop + 1) for size in RUNS if size <= end]
 
 
 class Pace:
@@ -64,9 +64,9 @@ class Pace:
     FIRST = 2
     COST = 0.2
     """Of reading one guess along, in steps: a bound from above for small models, where it is dearest."""
-    SHARE = 0.015
+    SHARE = 0.01
     """Of all steps may be lost to guesses, besides what the first ones cost."""
-    GRACE = 0.6
+    GRACE = 0.5
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -329,13 +329,9 @@ nb::ndarray<nb::numpy, float> nearest(const nb::ndarray<const float, nb::ndim<2>
     static const Kernels& kernels = choose_kernels();
     const auto wide = padded(static_cast<int>(columns));
     std::vector<float> distances(wide), weights(wide);
-    for (std::size_t row = 0; row < rows; row++) {
-      const float* own = logits.data() + row * columns;
-      const float farthest = kernels.nearest(own, static_cast<int>(columns), log_sums.data()[row], centres.data()[row], share,
-                                             distances.data(), weights.data());
-      for (std::size_t i = 0; i < columns; i++)
-        kept[row * columns + i] = distances[i] <= farthest ? own[i] : -std::numeric_limits<float>::infinity();
-    }
+    for (std::size_t row = 0; row < rows; row++)
+      kernels.nearest(logits.data() + row * columns, static_cast<int>(columns), log_sums.data()[row], centres.data()[row], share,
+                      distances.data(), weights.data(), kept.data() + row * columns);
   }
   return array(std::move(kept), {rows, columns});
 }

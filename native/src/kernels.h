@@ -122,9 +122,9 @@ struct Kernels {
 
   // Adds logits [n], of ids from `first`, to `best`; highest and sum: of exp(logit - highest) over these n.
   void (*scan)(const float* logits, int n, int first, Best& best, float& highest, float& sum);
-  // The least distance from `centre` within which logits [n] have `share` of the probability, exp(logit - log_sum) each; infinity
-  // if none is. distances, weights: scratch, [padded(n)]; the first keeps each logit's distance.
-  float (*nearest)(const float* logits, int n, float log_sum, float centre, float share, float* distances, float* weights);
+  // out [n]: the logits that are nearest to `centre` and have `share` of the probability, exp(logit - log_sum) each, with all that
+  // are as near as the last of them; -infinity for others. distances, weights: scratch, [padded(n)].
+  void (*nearest)(const float* logits, int n, float log_sum, float centre, float share, float* distances, float* weights, float* out);
 };
 
 extern const Kernels kPortable;

@@ -124,23 +124,65 @@ void scan(const float* logits, int n, int first, Best& best, float& top, float& 
   sums = sum(parts) + tail;
 }
 
-// The sum of weights [n] at distances whose bits, which rise as they do, are `bound` at most. n is whole vectors.
-float weight_within(const float* distances, const float* weights, int n, std::int32_t bound) {
-  const I32 bounds = bound - I32{};
-  const auto at = [&](int i) { return bits(load(distances + i)) <= bounds ? load(weights + i) : F32{}; };
-  F32 a{}, b{}, c{}, d{};
-  int i = 0;
-  for (; i + 4 * W <= n; i += 4 * W) {
-    a += at(i);
-    b += at(i + W);
-    c += at(i + 2 * W);
-    d += at(i + 3 * W);
+constexpr int kDigits = 8; // of the bits of a distance, which rise as distances do, three at a time
+
+// sums[i]: of the weights [n] at distances whose bits are below `low` and i + 1 times 2^shift. n is whole vectors.
+void weights_below(const float* distances, const float* weights, int n, std::int32_t low, int shift, float* sums) {
+  F32 parts[kDigits - 1];
+  I32 bounds[kDigits - 1];
+  for (int i = 0; i < kDigits - 1; i++) parts[i] = F32{}, bounds[i] = low + ((i + 1) << shift) - I32{};
+  for (int at = 0; at < n; at += W) {
+    const I32 place = bits(load(distances + at));
+    const F32 weight = load(weights + at);
+    for (int i = 0; i < kDigits - 1; i++) parts[i] += place < bounds[i] ? weight : F32{};
   }
-  for (; i < n; i += W) a += at(i);
-  return sum((a + b) + (c + d));
+  for (int i = 0; i < kDigits - 1; i++) sums[i] = sum(parts[i]);
 }
 
-float nearest(const float* logits, int n, float log_sum, float centre, float share, float* distances, float* weights) {
+// Whole vectors of [0, n), filled up with what weighs nothing.
+int fill_up(float* distances, float* weights, int n) {
+  const int whole = (n + W - 1) / W * W;
+  std::fill(weights + n, weights + whole, 0.0f);
+  std::fill(distances + n, distances + whole, 0.0f);
+  return whole;
+}
+
+// Those whose bits are from `low` to 2^shift above it, at the front; how many.
+int keep_between(float* distances, float* weights, int n, std::int32_t low, int shift) {
+  int kept = 0;
+  for (int i = 0; i < n; i++) {
+    std::int32_t place;
+    std::memcpy(&place, distances + i, sizeof place);
+    distances[kept] = distances[i];
+    weights[kept] = weights[i];
+    kept += static_cast<std::uint32_t>(place) - static_cast<std::uint32_t>(low) < 1u << shift;
+  }
+  return kept;
+}
+
+// The least distance within which weights [n] have `share`; infinity if none is. They and the distances are scratch now.
+float reach(float* distances, float* weights, int n, float share) {
+  int whole = fill_up(distances, weights, n);
+  if (!(total(weights, n) >= share)) return std::numeric_limits<float>::infinity();
+  constexpr int kFew = 19; // bits that are left when those whose first bits are others are let go
+  float sums[kDigits], gone = 0, below = 0; // weights of what was let go; of all that is below `low`
+  std::int32_t low = 0;
+  for (int shift = 31, left; shift > 0; shift = left) {
+    left = std::max(shift - 3, 0);
+    weights_below(distances, weights, whole, low, left, sums);
+    int digit = 0;
+    while (digit < (1 << (shift - left)) - 1 && !(gone + sums[digit] >= share)) below = gone + sums[digit++];
+    low += digit << left;
+    if (left != kFew) continue;
+    whole = fill_up(distances, weights, keep_between(distances, weights, whole, low, left));
+    gone = below;
+  }
+  float distance;
+  std::memcpy(&distance, &low, sizeof distance);
+  return distance;
+}
+
+void nearest(const float* logits, int n, float log_sum, float centre, float share, float* distances, float* weights, float* out) {
   over(
       n,
       [&](int i) {
@@ -152,16 +194,13 @@ float nearest(const float* logits, int n, float log_sum, float centre, float sha
         weights[i] = std::exp(logits[i] - log_sum);
         distances[i] = std::fabs(logits[i] - centre);
       });
-  const int whole = (n + W - 1) / W * W;
-  std::fill(weights + n, weights + whole, 0.0f);
-  std::fill(distances + n, distances + whole, 0.0f);
-  std::int32_t below = -1, found = 0x7f7fffff; // the largest that is finite
-  if (!(weight_within(distances, weights, whole, found) >= share)) return std::numeric_limits<float>::infinity();
-  while (found - below > 1) {
-    const std::int32_t middle = below + (found - below) / 2;
-    (weight_within(distances, weights, whole, middle) >= share ? found : below) = middle;
-  }
-  float distance;
-  std::memcpy(&distance, &found, sizeof distance);
-  return distance;
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  const float farthest = reach(distances, weights, n, share);
+  over(
+      n,
+      [&](int i) {
+        const F32 x = load(logits + i);
+        store(out + i, magnitude(x - centre) <= splat(farthest) ? x : splat(kNever));
+      },
+      [&](int i) { out[i] = std::fabs(logits[i] - centre) <= farthest ? logits[i] : kNever; });
 }

@@ -99,14 +99,22 @@ void test_nearest(const Kernels& k, Chance& chance, int n, float share) {
   std::vector<float> logits = chance.numbers(n, 3), distances(padded(n)), weights(padded(n));
   for (float& x : logits) x = chance.below(9) ? x : -std::numeric_limits<float>::infinity();
   const float centre = *std::max_element(logits.begin(), logits.end()) - static_cast<float>(chance.below(3));
-  double total = 0, within = 0, before = 0;
+  double total = 0, within = 0, before = 0, found = 0;
   for (const float x : logits) total += std::exp(static_cast<double>(x));
-  const float found = k.nearest(logits.data(), n, static_cast<float>(std::log(total)), centre, share, distances.data(), weights.data());
-  if (!(total > 0)) return check(std::isinf(found), name + ": nothing possible");
-  for (const float x : logits) {
-    const float distance = std::fabs(x - centre);
-    if (distance <= found) within += std::exp(static_cast<double>(x)) / total;
-    if (distance < found) before += std::exp(static_cast<double>(x)) / total;
+  std::vector<float> out(n);
+  k.nearest(logits.data(), n, static_cast<float>(std::log(total)), centre, share, distances.data(), weights.data(), out.data());
+  if (!(total > 0)) return check(out == logits, name + ": nothing possible");
+  for (const float x : out)
+    if (!std::isinf(x)) found = std::max(found, std::fabs(static_cast<double>(x) - centre));
+  for (int i = 0; i < n; i++) {
+    if (std::isinf(logits[i])) {
+      check(std::isinf(out[i]), name + ": what is impossible stays so");
+      continue;
+    }
+    const double distance = std::fabs(static_cast<double>(logits[i]) - centre), chance = std::exp(static_cast<double>(logits[i])) / total;
+    if (distance <= found + 1e-6) within += chance;
+    if (distance < found - 1e-6) before += chance;
+    check(out[i] == logits[i] ? distance <= found + 1e-6 : std::isinf(out[i]) && distance >= found - 1e-6, name + ": what is kept");
   }
   check(within >= share - 1e-5 && before <= share + 1e-5, name + ": " + std::to_string(before) + " to " + std::to_string(within));
 }

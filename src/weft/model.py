@@ -646,6 +646,7 @@ class Model:
             text = continuation(self.tokenizer, request.prompt, tokens) if self.config.encoder is None \
                 else self.tokenizer.decode(tokens)
             return first_stop(text, options.stop) is not None
+        stops.completes = completes  # type: ignore[attr-defined]
         return stops
 
     def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], options: GenerationOptions) -> Result:

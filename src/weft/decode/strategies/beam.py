@@ -7,6 +7,7 @@ between steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -136,8 +137,8 @@ class Beam:
         for end in self.batch.ends:
             reasons[candidates.tokens == end] = "end"
         if self.batch.stops is not None:
-            for row, request in enumerate(live):
-                self._look_for_stops(request, beams.tokens[row], candidates.parents[row], candidates.tokens[row],
+            for row in np.flatnonzero(self.batch.may_stop(candidates.tokens).any(axis=1)).tolist():
+                self._look_for_stops(live[row], beams.tokens[row], candidates.parents[row], candidates.tokens[row],
                                      int(np.isfinite(candidates.scores[row]).sum()), reasons[row])
         return reasons
 
@@ -162,8 +163,11 @@ class Beam:
             log_probs = (*self.beams.log_probs[row, parent].tolist(), float(candidates.log_probs[row, column]))
             score = float(candidates.scores[row, column] / length_penalty(len(tokens), self.options))
             score += self._coverage(row, parent)
-            found = self.finished[row]
-            found.append(Hypothesis(tokens, log_probs, score, str(reasons[row, column]), self._tops(row, parent)))
+            found, ended = self.finished[row], Hypothesis(tokens, log_probs, score, str(reasons[row, column]))
+            better = sum(self.worse(one) <= self.worse(ended) for one in found)
+            if better < self.options.n_best:  # it may be given out
+                ended = replace(ended, tops=self._tops(row, parent))
+            found.append(ended)
             found.sort(key=self.worse)
             del found[self.width :]
 

@@ -71,6 +71,13 @@ class Batch:
             return "stop"
         return "limit" if len(tokens) >= request.limit else None
 
+    def may_stop(self, tokens: np.ndarray) -> np.ndarray:
+        """bool, alike in shape: whether `stops` may end a text whose last token this is, as far as the token tells."""
+        completes = getattr(self.stops, "completes", None)  # stop strings know it, other callables need not
+        if completes is None:
+            return np.ones(tokens.shape, bool)
+        return np.array([completes(token) for token in tokens.reshape(-1).tolist()], bool).reshape(tokens.shape)
+
     def dead(self, request: Request, length: int) -> UsageError:
         """The error of a request that has no token left to choose after `length` of them."""
         return UsageError(f"request {request.index}: no token is left to choose after {length} of them; the rules in force "

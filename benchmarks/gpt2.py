@@ -4,8 +4,8 @@
     python benchmarks/gpt2.py decode [--rounds 5]     GPT-2 small, batch 1, prompt of 128, 64 new tokens, greedy
 
 The Hugging Face model is random, saved and imported, so both have the same numbers. Contestants take turns, each in a process
-of its own. Weft keeps freed memory (weft.nn.memory), so Hugging Face is measured as it comes and with that setting. Medians, and
-their ratios to the best row of each.
+of its own. Weft keeps freed memory (weft.nn.memory), so Hugging Face is measured as it comes and with that setting. Medians,
+and their ratios to the best row of each.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def stubbed() -> dict[str, int | None]:
             found[node.name] = None
             for inner in node.body:
                 if isinstance(inner, ast.FunctionDef):
-                    found[f"{node.name}.{inner.name}"] = None if inner.decorator_list else arguments(inner)
+                    is_property = any(ast.unparse(mark) == "property" for mark in inner.decorator_list)
+                    found[f"{node.name}.{inner.name}"] = None if is_property else arguments(inner)
     return found
 
 

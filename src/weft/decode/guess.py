@@ -58,12 +58,13 @@ def _runs(tokens: Sequence[int], start: int, stop: int) -> list[tuple[int, tuple
 
 
 class Pace:
-    """How many guesses are worth reading: twice as many after each that came true to the end, and never so many wrong ones
-    that they cost more than a small share of all steps. So where nothing repeats, hardly anything is guessed."""
+    """How many guesses are worth reading: twice as many after each that came true to the end, and never so many that looking
+    for them and reading wrong ones costs more than a small share of all steps. So where nothing repeats, hardly anything is
+    guessed, or even looked for."""
 
     FIRST = 2
-    COST = 0.2
-    """Of reading one guess along, in steps: a bound from above for small models, where it is dearest."""
+    COST, LOOK = 0.2, 0.02
+    """Of reading one guess along, and of looking for guesses, in steps: those of small models, where both are dearest."""
     SHARE = 0.01
     """Of all steps may be lost to guesses, besides what the first ones cost."""
     GRACE = 0.5
@@ -75,8 +76,11 @@ class Pace:
         """Steps that may still be lost."""
 
     def next(self) -> int:
-        """Guesses to read with this step."""
+        """Guesses to look for and to read with this step."""
         self._balance += self.SHARE
+        if self._balance < self.COST + self.LOOK:
+            return 0
+        self._balance -= self.LOOK
         return min(self._size, int(self._balance / self.COST))
 
     def learn(self, right: int, of: int) -> None:

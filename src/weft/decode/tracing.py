@@ -41,7 +41,8 @@ def changed(options: GenerationOptions) -> dict[str, Any]:
 def described(model: str, config: c.ModelConfig, tokenizer: Tokenizer, options: GenerationOptions,
               requests: Sequence[RequestTrace], draft: str = "") -> DecodingTrace:
     """The whole trace, with what each token adds to a text."""
-    ids = np.unique(np.concatenate([np.asarray(row, np.int64).ravel() for request in requests for row in _ids(request)]))
+    rows = [np.asarray(row, np.int64).ravel() for request in requests for row in _ids(request)]
+    ids = np.unique(np.concatenate([np.empty(0, np.int64), *rows]))
     return DecodingTrace(model, config.kind, name_of(options), changed(options), _pieces(tokenizer, ids[ids >= 0].tolist()),
                          tuple(requests), draft)
 

@@ -66,8 +66,9 @@ class Pace:
     COST, LOOK = 0.2, 0.02
     """Of reading one guess along, and of looking for guesses, in steps: those of small models, where both are dearest."""
     SHARE = 0.01
-    """Of all steps may be lost to guesses, besides what the first ones cost."""
+    """Of all steps, what may be lost to guesses besides that."""
     GRACE = 0.5
+    """Steps that the first guesses may cost."""
 
     def __init__(self, most: int) -> None:
         self._most = most

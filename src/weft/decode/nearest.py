@@ -34,7 +34,7 @@ def nearest(logits: np.ndarray, softmax: Softmax, centre: np.ndarray, share: flo
 
 
 def by_views(logits: np.ndarray, softmax: Softmax, centre: np.ndarray, share: float) -> np.ndarray:
-    """`nearest` without the engine, which takes a fifth of the time."""
+    """`nearest` without the engine."""
     farthest = _farthest(logits, softmax.log_sums, centre, share, (_likely, _quarter, _all))
     distances = logits - centre
     return keep(logits, np.abs(distances, out=distances) <= farthest)

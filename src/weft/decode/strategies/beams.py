@@ -85,12 +85,3 @@ def next_beams(beams: Beams, candidates: Candidates, ended: np.ndarray) -> tuple
     old = beams.pick(parents)
     return Beams(scores, np.concatenate((old.tokens, tokens[:, :, None]), 2),
                  np.concatenate((old.log_probs, log_probs[:, :, None]), 2), old.notes), parents
-
-
-def by_score(scores: np.ndarray, parents: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """int64 [Q, N]: places of continuations [Q, N], the best score first, ties to the lower parent, then token."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranked = np.take_along_axis(scores, order, 1)
-    if not ((ranked[:, 1:] == ranked[:, :-1]) & np.isfinite(ranked[:, 1:])).any():
-        return order
-    return np.lexsort((tokens, parents, -scores))  # several times as slow

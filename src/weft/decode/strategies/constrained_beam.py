@@ -20,7 +20,7 @@ import numpy as np
 from weft.decode.best import best_of
 from weft.decode.rows import Request
 from weft.decode.strategies.beam import Beam
-from weft.decode.strategies.beams import Beams, Candidates, by_score
+from weft.decode.strategies.beams import Beams, Candidates
 from weft.decode.strategies.strategy import Batch
 from weft.decode.strategies.words import Words
 from weft.errors import UsageError
@@ -89,7 +89,7 @@ class ConstrainedBeam(Beam):
         parents = np.broadcast_to(np.arange(self.width)[:, None], tokens.shape)
         scores, parents, tokens, log_probs, banks = (
             part.reshape(len(self.live), -1) for part in (scores, parents, tokens, log_probs, banks))
-        order = by_score(scores, parents, tokens)
+        order = np.lexsort((tokens, parents, -scores))
         turns = _by_turns(np.take_along_axis(np.where(np.isfinite(scores), banks, -1), order, 1))
         chosen = np.take_along_axis(order, turns[:, : self.candidates], 1)
         return Candidates(*(np.take_along_axis(part, chosen, 1) for part in (scores, parents, tokens, log_probs)))
@@ -121,7 +121,7 @@ class ConstrainedBeam(Beam):
 
 
 def _among(tokens: np.ndarray, few: Iterable[int]) -> np.ndarray:
-    """bool, alike in shape: whether each is one of a few; np.isin takes ten times as long for that."""
+    """bool, alike in shape: whether each is one of a few; np.isin, which sorts, is for many."""
     found = np.zeros(tokens.shape, bool)
     for token in few:
         found |= tokens == token

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from weft.decode.strategies.beam import Beam
-from weft.decode.strategies.beams import Beams, Candidates, by_score, next_beams
+from weft.decode.strategies.beams import Beams, Candidates, next_beams
 from weft.decode.strategies.strategy import Batch
 from weft.spec.decoding import GenerationOptions
 from weft.spec.runner import Best
@@ -55,7 +55,7 @@ class DiverseBeam(Beam):
         scores = beams.scores[:, :, None] + (log_probs - np.float32(self.options.diversity) * times)
         parents = np.broadcast_to(np.arange(self.width)[:, None], tokens.shape)
         scores, parents, tokens, log_probs = (part.reshape(len(taken), -1) for part in (scores, parents, tokens, log_probs))
-        best = by_score(scores, parents, tokens)[:, : self.candidates]
+        best = np.lexsort((tokens, parents, -scores))[:, : self.candidates]
         return Candidates(*(np.take_along_axis(part, best, 1) for part in (scores, parents, tokens, log_probs)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from weft.bench.contest import peak_memory
 
 Step = Callable[[Any], None]
 SHORT = 0.3
@@ -68,7 +69,7 @@ def _measure(make: Callable[[], Step], work: Any, line: Connection) -> None:
     step = make()
     step(work)
     step(work)
-    line.send(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    line.send(peak_memory())
 
 
 def show(speeds: Mapping[str, Sequence[float]], unit: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,9 +18,9 @@ from weft.decode.defaults import beside_draft, override
 from weft.decode.guided import Guide, Vocabulary, guide, is_guided
 from weft.decode.inputs import Ids, Input, Place, input_of, inputs_of, one_or_several, places, rows_of, seeds_of
 from weft.decode.mbr import most_alike
-from weft.decode.rows import Request
 from weft.decode.score import score
 from weft.decode.shortlist import ShortlistRunner
+from weft.decode.stopping import StopStrings
 from weft.decode.strategies.strategy import Stops
 from weft.decode.wording import Wording
 from weft.errors import UnknownNameError, UsageError, WeftError, WindowError
@@ -42,7 +42,7 @@ from weft.text.chat import render, special_texts
 from weft.text.controls import Controls
 from weft.text.sentences import split_to_fit
 from weft.text.shortlist import Shortlist
-from weft.text.stops import StopFilter, first_stop, may_complete
+from weft.text.stops import StopFilter, first_stop
 
 if TYPE_CHECKING:
     from weft.spec.decoding_trace import DecodingTrace
@@ -631,23 +631,11 @@ class Model:
                                 f"beams, or lift the bans on them")
 
     def _stops(self, options: GenerationOptions) -> Stops | None:
-        """Whether a text holds a stop string, for the loop that knows ids only."""
-        if not options.stop:
-            return None
+        return StopStrings(self.tokenizer, options.stop, self._generated) if options.stop else None
 
-        reach = max(len(stop.encode()) for stop in options.stop) + 16  # tokens; some may add no byte to a text
-        completes = cache(partial(may_complete, self.tokenizer, options.stop))
-
-        def stops(request: Request, tokens: Ids) -> bool:
-            if not completes(tokens[-1]):  # a stop that came before has ended the text
-                return False
-            if first_stop(self.tokenizer.decode([*request.prompt, *tokens][-reach:]), options.stop) is None:
-                return False
-            text = continuation(self.tokenizer, request.prompt, tokens) if self.config.encoder is None \
-                else self.tokenizer.decode(tokens)
-            return first_stop(text, options.stop) is not None
-        stops.completes = completes  # type: ignore[attr-defined]
-        return stops
+    def _generated(self, prompt: Ids, tokens: Ids) -> str:
+        """The text of tokens behind a prompt."""
+        return continuation(self.tokenizer, prompt, tokens) if self.config.encoder is None else self.tokenizer.decode(tokens)
 
     def _result(self, hypotheses: Sequence[Hypothesis], given: Sequence[int], options: GenerationOptions) -> Result:
         results = [self._one(hypothesis, given, options) for hypothesis in hypotheses]
@@ -659,9 +647,9 @@ class Model:
     def _one(self, hypothesis: Hypothesis, given: Sequence[int], options: GenerationOptions) -> Result:
         ended = hypothesis.tokens[-1:] and hypothesis.tokens[-1] in (self.config.special.eos, *options.eos)
         tokens, prompt = hypothesis.tokens[:-1] if ended else hypothesis.tokens, ""
-        text = self.tokenizer.decode(tokens)
+        text = self._generated(given, tokens)
         if self.config.encoder is None:
-            text, prompt = continuation(self.tokenizer, given, tokens), self.tokenizer.decode(given)
+            prompt = self.tokenizer.decode(given)
         return Result(text[: first_stop(text, options.stop)], tokens, hypothesis.score, hypothesis.log_probs,
                       hypothesis.reason in ("end", "stop"), prompt=prompt, reason=hypothesis.reason,
                       top_logprobs=hypothesis.tops)

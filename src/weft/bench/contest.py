@@ -122,7 +122,7 @@ def _contestant(make: Make) -> Generator[Any, Work, None]:
             start = time.perf_counter()
             step(work, work.new)
             whole = time.perf_counter() - start
-        work = yield Lap(first, whole, _peak_memory())
+        work = yield Lap(first, whole, peak_memory())
 
 
 def _once(function: Callable[..., Any], *arguments: Any) -> Generator[Any, None, None]:
@@ -141,7 +141,7 @@ def apart(function: Callable[..., Any], *arguments: Any) -> str:
     return ""
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Bytes. Of Linux by this process' own mark, as getrusage counts what the process was before it became this program."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())

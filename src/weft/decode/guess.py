@@ -65,10 +65,10 @@ class Pace:
     FIRST = 2
     COST, LOOK = 0.2, 0.02
     """Of reading one guess along, and of looking for guesses, in steps: those of small models, where both are dearest."""
-    SHARE = 0.01
-    """Of all steps, what may be lost to guesses besides that."""
     GRACE = 0.5
     """Steps that the first guesses may cost."""
+    SHARE = 0.01
+    """Of all steps, what later ones may cost."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -12,6 +12,7 @@ import numpy as np
 from weft.decode.ahead import Ahead
 from weft.decode.chain import Chain
 from weft.decode.rows import Request, Rows
+from weft.decode.stopping import StopStrings
 from weft.errors import UsageError
 from weft.spec.decoding import GenerationOptions
 from weft.spec.events import GenerationEvent, Reason
@@ -73,10 +74,9 @@ class Batch:
 
     def may_stop(self, tokens: np.ndarray) -> np.ndarray:
         """bool, alike in shape: whether `stops` may end a text whose last token this is, as far as the token tells."""
-        completes = getattr(self.stops, "completes", None)  # stop strings know it, other callables need not
-        if completes is None:
+        if not isinstance(self.stops, StopStrings):
             return np.ones(tokens.shape, bool)
-        return np.array([completes(token) for token in tokens.reshape(-1).tolist()], bool).reshape(tokens.shape)
+        return np.array([self.stops.may_end(token) for token in tokens.reshape(-1).tolist()], bool).reshape(tokens.shape)
 
     def dead(self, request: Request, length: int) -> UsageError:
         """The error of a request that has no token left to choose after `length` of them."""
